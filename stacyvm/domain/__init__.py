@@ -1,0 +1,1 @@
+"""The rules of stacyvm, free of any framework, clock, file or network."""

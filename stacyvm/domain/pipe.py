@@ -1,0 +1,26 @@
+"""The byte pipe a provider gives: all that the rest of stacyvm knows of a sandbox."""
+
+from typing import Protocol
+
+
+class Pipe(Protocol):
+    """Two byte streams to the agent, in order and without loss.
+
+    One reader and one writer at a time. Both ends may vanish at any moment.
+    """
+
+    async def read(self) -> bytes:
+        """Return the next bytes from the agent, or ``b""`` for ever once the agent's side is gone."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send all of ``data``; waits while the pipe is full.
+
+        Raises:
+            ChannelClosedError: The other side is gone.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the pipe. Does not end the sandbox. Idempotent."""
+        ...
