@@ -8,7 +8,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Settings of a server, from ``STACYVM_…`` variables and ``.env``; each description is its documentation."""
+    """Settings of a server, from ``STACYVM_…`` variables and ``.env``.
+
+    Each description is the setting's documentation.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="STACYVM_", env_file=".env", extra="ignore", frozen=True
@@ -25,14 +28,13 @@ class Settings(BaseSettings):
         description="Redis to use. Empty: a private redis-server on a Unix socket in data_dir.",
     )
     api_key: SecretStr | None = Field(
-        None, description="Key every API call must carry in X-API-Key. Unset: open, on loopback only."
+        None,
+        description="Key every API call must carry in X-API-Key. Unset: open, on loopback only.",
     )
-    insecure: bool = Field(
-        False, description="Allow listening beyond loopback without an API key."
-    )
+    insecure: bool = Field(False, description="Allow listening beyond loopback without an API key.")
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
         [],
-        description="Host names accepted beside loopback and the listening address, comma separated.",
+        description="Host names accepted beside loopback and the own address, comma separated.",
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="Web origins that may call the API, comma separated. `*` allows all."
@@ -41,12 +43,13 @@ class Settings(BaseSettings):
         "INFO", description="How much the server logs."
     )
 
-    provider: Literal["auto", "docker", "local"] = Field(
-        "auto",
-        description="Default provider. auto: docker where an engine answers at start, else local.",
+    provider: Literal["docker", "local"] = Field(
+        "docker",
+        description="Where sandboxes come from. `local` runs plain processes: far less isolated.",
     )
     docker_host: str = Field(
-        "", description="Engine address, as in DOCKER_HOST. Empty: DOCKER_HOST, else the local socket."
+        "",
+        description="Engine address, as in DOCKER_HOST. Empty: DOCKER_HOST, else the local socket.",
     )
     default_image: str = Field("stacyvm/node", description="Image of a spawn that names none.")
     pull_timeout: float = Field(
@@ -60,7 +63,9 @@ class Settings(BaseSettings):
     max_vcpus: int = Field(64, ge=1, description="Most CPUs a spawn may ask for.")
     default_pids: int = Field(512, ge=16, description="Most processes and threads in a sandbox.")
     default_disk_mb: int = Field(
-        10240, ge=0, description="Size limit of a workspace, in MiB; 0 is none. Hard in memory, soft on disk."
+        10240,
+        ge=0,
+        description="Size limit of a workspace, in MiB; 0 is none. Hard in memory, soft on disk.",
     )
     max_disk_mb: int = Field(102400, ge=0, description="Most disk_mb a spawn may ask for.")
     default_ttl: float = Field(
@@ -78,11 +83,11 @@ class Settings(BaseSettings):
         ge=1024,
         description="Bytes of output a synchronous exec keeps; the rest is dropped and marked.",
     )
-    max_body: int = Field(
-        2 * 2**20, ge=1024, description="Largest JSON body accepted, in bytes."
-    )
+    max_body: int = Field(2 * 2**20, ge=1024, description="Largest JSON body accepted, in bytes.")
     max_upload: int = Field(
-        0, ge=0, description="Largest raw upload accepted, in bytes; 0 leaves it to the workspace's size."
+        0,
+        ge=0,
+        description="Largest raw upload accepted, in bytes; 0 leaves it to the workspace's size.",
     )
     max_sandboxes: int = Field(0, ge=0, description="Most live sandboxes; 0 is no limit.")
     max_sandboxes_per_owner: int = Field(
@@ -112,7 +117,11 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts", "cors_origins", "runtimes", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return (
+            [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("data_dir")
     @classmethod

@@ -12,7 +12,7 @@ _NANOS = {
     "ns": 1,
     "us": 1_000,
     "µs": 1_000,  # U+00B5
-    "μs": 1_000,  # U+03BC  # noqa: RUF001
+    "μs": 1_000,  # U+03BC
     "ms": 1_000_000,
     "s": 1_000_000_000,
     "m": 60_000_000_000,
@@ -41,19 +41,25 @@ def parse_duration(text: str) -> float:
         raise InvalidRequestError(f'time: invalid duration "{text}"')
     nanos = 0
     while body:
-        found = _PART.match(body)
-        whole, fraction, unit = found.groups(default="") if found else ("", "", "")
-        if not whole and fraction in {"", "."}:
-            raise InvalidRequestError(f'time: invalid duration "{text}"')
-        if not unit:
-            raise InvalidRequestError(f'time: missing unit in duration "{text}"')
-        if unit not in _NANOS:
-            raise InvalidRequestError(f'time: unknown unit "{unit}" in duration "{text}"')
-        nanos += int(Decimal((whole or "0") + (fraction if fraction != "." else "")) * _NANOS[unit])
-        body = body[len(whole) + len(fraction) + len(unit) :]
+        amount, body = _take(body, text)
+        nanos += amount
     if nanos > _MAX_NANOS:
         raise InvalidRequestError(f'time: invalid duration "{text}"')
     return (-nanos if text[0] == "-" else nanos) / 1e9
+
+
+def _take(body: str, text: str) -> tuple[int, str]:
+    """Return the nanoseconds of the first number and unit of ``body``, and what follows them."""
+    found = _PART.match(body)
+    whole, fraction, unit = found.groups(default="") if found else ("", "", "")
+    if not whole and fraction in {"", "."}:
+        raise InvalidRequestError(f'time: invalid duration "{text}"')
+    if not unit:
+        raise InvalidRequestError(f'time: missing unit in duration "{text}"')
+    if unit not in _NANOS:
+        raise InvalidRequestError(f'time: unknown unit "{unit}" in duration "{text}"')
+    number = Decimal((whole or "0") + (fraction if fraction != "." else ""))
+    return int(number * _NANOS[unit]), body[len(whole) + len(fraction) + len(unit) :]
 
 
 def format_duration(seconds: float) -> str:

@@ -24,13 +24,16 @@
     ├── UnavailableError           something we stand on is down
     ├── ProviderError              the engine failed
     └── AgentError                 the sandbox's agent failed or misbehaved
-        └── ChannelClosedError     the pipe to the agent is gone
+        ├── ChannelClosedError     the pipe to the agent is gone
+        └── SandboxLostError       the sandbox died while something ran in it
 
 Each class has a stable ``code`` (the contract's upper snake case) and carries facts as attributes;
 ``details()`` is what may be shown to the caller. HTTP statuses live in ``stacyvm.api.errors``.
 """
 
 from typing import Any
+
+from typing_extensions import override
 
 
 class StacyError(Exception):
@@ -180,6 +183,7 @@ class ExecTimeoutError(DeadlineExceededError):
         self.stderr = stderr
         self.truncated = truncated
 
+    @override
     def details(self) -> dict[str, Any]:
         """Return the output the command had produced, and the limit in seconds."""
         return {
@@ -210,3 +214,19 @@ class AgentError(StacyError):
 
 class ChannelClosedError(AgentError):
     """The pipe to the agent is gone: the sandbox died, or its channel was closed."""
+
+
+class SandboxLostError(AgentError):
+    """The sandbox died, or fell silent, while something ran in it; how that ended is unknown."""
+
+    code = "SANDBOX_LOST"
+
+    def __init__(self, sandbox_id: str, reason: str) -> None:
+        super().__init__(f"sandbox {sandbox_id} was lost: {reason}")
+        self.sandbox_id = sandbox_id
+        self.reason = reason
+
+    @override
+    def details(self) -> dict[str, Any]:
+        """Return which sandbox and why."""
+        return {"sandbox_id": self.sandbox_id, "reason": self.reason}

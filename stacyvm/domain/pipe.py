@@ -10,7 +10,7 @@ class Pipe(Protocol):
     """
 
     async def read(self) -> bytes:
-        """Return the next bytes from the agent, or ``b""`` for ever once the agent's side is gone."""
+        """Return the next bytes from the agent; ``b""``, for ever, once its side is gone."""
         ...
 
     async def write(self, data: bytes) -> None:

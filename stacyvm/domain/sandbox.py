@@ -143,7 +143,7 @@ def check_owner(owner_id: str) -> str:
     """Return the owner id trimmed; empty means no owner.
 
     Raises:
-        InvalidRequestError: Longer than 128 characters, or with a slash, space or control character.
+        InvalidRequestError: Over 128 characters, or with a slash, space or control character.
     """
     owner = owner_id.strip()
     if owner and not _OWNER.fullmatch(owner):

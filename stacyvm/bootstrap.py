@@ -1,0 +1,111 @@
+"""Settings to services: the only module that names implementations."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+from stacyvm.config import Settings
+from stacyvm.providers.base import Provider
+from stacyvm.providers.docker import DockerProvider
+from stacyvm.providers.local import LocalProvider
+from stacyvm.services.executions import Executions
+from stacyvm.services.files import Files
+from stacyvm.services.fleet import Fleet
+from stacyvm.services.health import Health
+from stacyvm.services.providers import Providers
+from stacyvm.services.reaper import Reaper, run_every
+from stacyvm.services.sandboxes import Sandboxes
+from stacyvm.services.services import Services
+from stacyvm.store.connect import connect
+from stacyvm.store.embedded import EmbeddedRedis
+from stacyvm.store.identity import DataDir
+from stacyvm.store.sandboxes import SandboxStore
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Start everything a server needs, give its use cases, and stop it all at the end.
+
+    What ran before is adopted before this yields. Sandboxes outlive it, except those of the
+    ``local`` provider.
+
+    Raises:
+        ConflictError: Another server uses the data directory.
+        UnavailableError: Redis does not answer, or no Redis server is installed.
+    """
+    async with AsyncExitStack() as stack:
+        data_dir = stack.enter_context(DataDir(settings.data_dir))
+        url = settings.redis_url
+        if not url:
+            embedded = EmbeddedRedis(data_dir.path)
+            url = await embedded.start()
+            stack.push_async_callback(embedded.stop)
+        redis = connect(url)
+        stack.push_async_callback(redis.aclose)
+        store = SandboxStore(redis, instance=data_dir.instance, retention=settings.record_retention)
+        await store.ping()
+        provider = make_provider(settings, instance=data_dir.instance)
+        stack.push_async_callback(provider.close)
+        fleet = Fleet()
+        stack.push_async_callback(fleet.close)
+        services = make_services(settings, store, provider, fleet)
+        await services.reaper.reconcile()
+        for interval, job, name in (
+            (settings.reap_interval, services.reaper.reap, "reaper"),
+            (settings.reconcile_interval, services.reaper.reconcile, "reconcile"),
+        ):
+            task = asyncio.create_task(run_every(interval, job, name), name=name)
+            stack.push_async_callback(_cancel, task)
+        yield services
+
+
+def make_provider(settings: Settings, *, instance: str) -> Provider:
+    """Return the provider that the settings name."""
+    if settings.provider == "docker":
+        return DockerProvider(
+            instance=instance,
+            docker_host=settings.docker_host,
+            pull_timeout=settings.pull_timeout,
+            runtimes=settings.runtimes,
+        )
+    return LocalProvider(instance=instance, root=settings.data_dir / "local")
+
+
+def make_services(
+    settings: Settings, store: SandboxStore, provider: Provider, fleet: Fleet
+) -> Services:
+    """Wire the use cases together."""
+    providers = {provider.name: provider}
+    sandboxes = Sandboxes(
+        settings=settings,
+        store=store,
+        providers=providers,
+        fleet=fleet,
+        now=utc_now,
+        slots=asyncio.Semaphore(settings.spawn_concurrency),
+    )
+    statuses = Providers(providers=providers, now=utc_now)
+    return Services(
+        settings=settings,
+        sandboxes=sandboxes,
+        executions=Executions(settings=settings, sandboxes=sandboxes),
+        files=Files(sandboxes=sandboxes),
+        providers=statuses,
+        health=Health(providers=statuses, store=store),
+        reaper=Reaper(sandboxes),
+    )
+
+
+def utc_now() -> datetime:
+    """Return the present time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
