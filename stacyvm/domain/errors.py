@@ -98,6 +98,10 @@ class SandboxNotFoundError(NotFoundError):
         self.sandbox_id = sandbox_id
         self.ended = ended
 
+    def details(self) -> dict[str, Any]:
+        """Return what was not found; clients tell the kinds of 404 apart by this key."""
+        return {"sandbox_id": self.sandbox_id}
+
 
 class ProviderNotFoundError(NotFoundError):
     """No provider of that name."""
@@ -107,6 +111,10 @@ class ProviderNotFoundError(NotFoundError):
         self.name = name
         self.known = known
 
+    def details(self) -> dict[str, Any]:
+        """Return what was not found; clients tell the kinds of 404 apart by this key."""
+        return {"provider": self.name}
+
 
 class TemplateNotFoundError(NotFoundError):
     """No template of that name."""
@@ -114,6 +122,10 @@ class TemplateNotFoundError(NotFoundError):
     def __init__(self, name: str) -> None:
         super().__init__(f'not found: template "{name}"')
         self.name = name
+
+    def details(self) -> dict[str, Any]:
+        """Return what was not found; clients tell the kinds of 404 apart by this key."""
+        return {"template": self.name}
 
 
 class ImageNotFoundError(NotFoundError):
@@ -124,6 +136,10 @@ class ImageNotFoundError(NotFoundError):
         self.image = image
         self.reason = reason
 
+    def details(self) -> dict[str, Any]:
+        """Return what was not found; clients tell the kinds of 404 apart by this key."""
+        return {"image": self.image}
+
 
 class FileMissingError(NotFoundError):
     """No such file or directory inside the sandbox."""
@@ -131,6 +147,10 @@ class FileMissingError(NotFoundError):
     def __init__(self, path: str) -> None:
         super().__init__(f"file not found: {path}")
         self.path = path
+
+    def details(self) -> dict[str, Any]:
+        """Return what was not found; clients tell the kinds of 404 apart by this key."""
+        return {"path": self.path}
 
 
 class ConflictError(StacyError):
