@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stacyvm.channel.stream import Data, Event, Stream
+from stacyvm.channel.events import Data, Event
+from stacyvm.channel.stream import Stream
 from stacyvm.config import Settings
 from stacyvm.domain.errors import (
     AgentError,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from stacyvm.channel.stream import Data, Info, Items, Stream
+from stacyvm.channel.events import Data, Info, Items
+from stacyvm.channel.stream import Stream
 from stacyvm.domain.errors import AgentError, ChannelClosedError, SandboxLostError
 from stacyvm.domain.file import FileInfo, check_path
 from stacyvm.services.sandboxes import Sandboxes

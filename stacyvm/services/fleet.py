@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """One sandbox with its open channel; ``owner_id`` is here so that a hot call needs no record."""
+    """One sandbox with its open channel. The owner is here so that a hot call needs no record."""
 
     sandbox_id: str
     owner_id: str
@@ -53,12 +53,13 @@ class Fleet:
         if attached := self._attached.pop(sandbox_id, None):
             await attached.channel.close(reason)
 
-    def run_behind(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    def run_behind(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run ``work`` as a task that outlives the request, and that ``close`` waits for."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
+        self._start(work, name)
+
+    async def finish(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run ``work`` likewise and wait for it; when the caller is cancelled it goes on behind."""
+        await asyncio.wait([self._start(work, name)])
 
     async def close(self) -> None:
         """Close every channel, leave the sandboxes alive, and wait for what runs behind."""
@@ -74,6 +75,12 @@ class Fleet:
                 await on_lost(attached, reason)
         finally:
             attached.settled.set()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

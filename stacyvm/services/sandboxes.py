@@ -113,7 +113,9 @@ class Sandboxes:
             )
             return await asyncio.shield(build)
         except BaseException as error:
-            await self._leave(self._undo(provider, sandbox, build, error))
+            await self.fleet.finish(
+                self._undo(provider, sandbox, build, error), name=f"undo {sandbox.id}"
+            )
             raise
         finally:
             self.fleet.spawning.discard(sandbox.id)
@@ -174,7 +176,7 @@ class Sandboxes:
         return [str(line) for line in answer.get("lines", [])]
 
     async def stats(self, sandbox_id: str, *, owner_id: str = "") -> dict[str, Any]:
-        """Return what the sandbox uses, as the contract's ``/stats``: percent of a CPU, and bytes."""
+        """Return what the sandbox uses, in percent of a CPU and in bytes."""
         channel = await self.channel(sandbox_id, owner_id=owner_id)
         answer = await channel.call("stats")
         if answer.get("supported") is not True:
@@ -352,11 +354,6 @@ class Sandboxes:
             await self.fleet.release(sandbox.id, "the spawn failed")
             if build is not None:
                 await provider.remove(sandbox.id)
-
-    async def _leave(self, cleanup: Any) -> None:
-        """Wait for ``cleanup``, but let it go on behind when the caller is (again) cancelled."""
-        task = self.fleet.run_behind(cleanup, name="undo spawn")
-        await asyncio.wait([task])
 
     async def _remove(self, sandbox: Sandbox, reason: str) -> None:
         await self.fleet.release(sandbox.id, reason)
