@@ -55,7 +55,7 @@ class Fleet:
 
     def run_behind(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run ``work`` as a task that outlives the request, and that ``close`` waits for."""
-        self._start(work, name)
+        self._tasks.add(self._start(work, name))
 
     async def finish(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run ``work`` likewise and wait for it; when the caller is cancelled it goes on behind."""
