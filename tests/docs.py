@@ -8,8 +8,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 HEAD = """# Settings
 
-A server reads its settings from the environment and from a file `.env` in the working directory; the environment wins.
-This page is made from `stacyvm/config.py` by `python -m tests.docs`.
+A server reads its settings from the environment and from a file `.env` in the working directory;
+the environment wins. This page is made from `stacyvm/config.py` by `python -m tests.docs`.
 
 | variable | default | meaning |
 |---|---|---|

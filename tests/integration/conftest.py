@@ -15,7 +15,7 @@ MakeServer = Callable[..., LiveServer]
 
 @pytest.fixture
 def make_server(tmp_path: Path) -> Iterator[MakeServer]:
-    """Give a maker of servers; everything they hold is destroyed and they are stopped at the end."""
+    """Give a maker of servers; what they hold is destroyed and they are stopped at the end."""
     made: list[LiveServer] = []
 
     def make(**settings: str) -> LiveServer:
