@@ -24,3 +24,7 @@ class Pipe(Protocol):
     async def close(self) -> None:
         """Let go of the pipe. Does not end the sandbox. Idempotent."""
         ...
+
+    def last_words(self) -> str:
+        """Return the end of what the agent wrote to its standard error, for error messages."""
+        ...
