@@ -148,6 +148,7 @@ async def _guarded() -> AsyncIterator[None]:
     guard.activate()
     yield
     guard.deactivate()
+    tasks.add(asyncio.current_task())  # type: ignore[arg-type]  # there is one
     left = {task.get_name() for task in asyncio.all_tasks() - tasks if not task.done()}
     assert left == set(), "tasks left"
     gc.collect()
