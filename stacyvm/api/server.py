@@ -1,0 +1,149 @@
+"""A running server: listening, protocol errors, and the way it stops."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from typing_extensions import override
+
+from stacyvm.api.app import create_app, request_id
+from stacyvm.api.auth import api_key_of, check_exposure, is_loopback
+from stacyvm.api.errors import error_body
+from stacyvm.bootstrap import open_services
+from stacyvm.config import Settings
+from stacyvm.domain.errors import UnavailableError
+from stacyvm.services.services import Services
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_TIMEOUT = 5.0  # seconds that requests under way may still take when the server stops
+LINGER = 10.0  # seconds a refused body is read on, so that its sender sees the answer
+
+
+class EnvelopeProtocol(web.RequestHandler):
+    """Answers what is not even HTTP in the envelope too."""
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to a request that never reached the application."""
+        if status >= 500:
+            log.error("request failed outside the application", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has been begun already")
+        code, text = (
+            ("BAD_REQUEST", "malformed HTTP request")
+            if status < 500
+            else ("INTERNAL_ERROR", "internal error")
+        )
+        identity = request_id("")
+        response = web.Response(
+            body=error_body(code, text, identity, {}),
+            status=status,
+            headers={"Content-Type": "application/json", "X-Request-ID": identity},
+        )
+        response.force_close()
+        return response
+
+
+class EnvelopeServer(web.Server):
+    """Makes one ``EnvelopeProtocol`` per connection."""
+
+    @override
+    def __call__(self) -> web.RequestHandler:
+        return EnvelopeProtocol(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs the API so that a caller who goes away cancels what was done for it."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            lingering_time=LINGER,
+        )
+
+    @override
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return EnvelopeServer(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            handler_cancellation=plain.handler_cancellation,
+            access_log=None,
+            lingering_time=LINGER,
+        )
+
+
+@asynccontextmanager
+async def listening(services: Services) -> AsyncIterator[str]:
+    """Serve the API while the block runs; gives the address, as a URL.
+
+    Raises:
+        UnavailableError: The address cannot be listened on.
+    """
+    settings = services.settings
+    runner = Runner(create_app(services))
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror} "
+                "(STACYVM_HOST, STACYVM_PORT)"
+            ) from error
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def serve(settings: Settings) -> None:
+    """Run a server until SIGINT or SIGTERM.
+
+    Raises:
+        InvalidRequestError: The settings would open the API to a network without a key.
+        UnavailableError: Something it needs is missing: the address, Redis.
+        ConflictError: Another server uses the data directory.
+    """
+    check_exposure(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with open_services(settings) as services, listening(services) as address:
+            _announce(settings, address)
+            await stop.wait()
+            log.info("stopping")
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _announce(settings: Settings, address: str) -> None:
+    lines = [f"stacyvm is listening on {address}"]
+    if settings.provider == "local":
+        lines.append(
+            "Security: provider `local` runs commands as plain processes of this machine; "
+            "use it only for code you trust."
+        )
+    if not api_key_of(settings):
+        reach = "this machine" if is_loopback(settings.host) else "THE NETWORK"
+        lines.append(f"Security: no API key is set; everybody on {reach} may run sandboxes.")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
