@@ -220,3 +220,53 @@ class Client:
     def _spawned(self, spawn: SpawnOptions) -> Iterator[Sandbox]:
         with self.spawn(**spawn) as sandbox:
             yield sandbox
+
+
+@overload
+def with_sandbox(
+    callback: None = None,
+    /,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    user_id: str | None = None,
+    **spawn: Unpack[SpawnOptions],
+) -> AbstractContextManager[Sandbox]: ...
+
+
+@overload
+def with_sandbox(
+    callback: Callable[[Sandbox], T],
+    /,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    user_id: str | None = None,
+    **spawn: Unpack[SpawnOptions],
+) -> T: ...
+
+
+def with_sandbox(
+    callback: Callable[[Sandbox], T] | None = None,
+    /,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    user_id: str | None = None,
+    **spawn: Unpack[SpawnOptions],
+) -> AbstractContextManager[Sandbox] | T:
+    """Connect, spawn a sandbox for a block or a function, and take both away after it.
+
+    The arguments are those of :class:`Client` and of ``Client.with_sandbox``.
+    """
+    connection = Client(base_url, api_key, user_id)
+    if callback is None:
+        return _connected(connection, spawn)
+    with connection as client:
+        return client.with_sandbox(callback, **spawn)
+
+
+@contextmanager
+def _connected(connection: Client, spawn: SpawnOptions) -> Iterator[Sandbox]:
+    with connection as client, client.with_sandbox(**spawn) as sandbox:
+        yield sandbox
