@@ -1,0 +1,76 @@
+"""``stacyvm serve``."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from stacyvm.api.server import serve as run_server
+from stacyvm.cli.errors import CommandError, ExitCode, domain_errors
+from stacyvm.config import Settings
+
+
+def _all_settings() -> str:
+    lines = ["\b", "Every setting, as a variable of the environment or a line of ./.env:"]
+    for name, field in Settings.model_fields.items():
+        lines += [f"  {_variable(name)}", f"      {field.description}"]
+    return "\n".join(lines)
+
+
+def _variable(name: str) -> str:
+    return f"STACYVM_{name.upper()}"
+
+
+@click.command(epilog=_all_settings())
+@click.option("--host", metavar="ADDRESS", help="Address to listen on. [STACYVM_HOST]")
+@click.option("--port", metavar="PORT", help="Port; 0 picks a free one. [STACYVM_PORT]")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the server keeps its state. [STACYVM_DATA_DIR]",
+)
+@click.option(
+    "--provider", metavar="NAME", help="docker, or local (isolates less). [STACYVM_PROVIDER]"
+)
+@click.option("--redis-url", metavar="URL", help="Redis to use. [STACYVM_REDIS_URL]")
+@click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, ... [STACYVM_LOG_LEVEL]")
+def serve(**options: Any) -> None:
+    """Run the server in the foreground.
+
+    An option wins over its variable. Ctrl-C or SIGTERM stops it; sandboxes outlive it until their
+    time is over, except those of the local provider.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = read_settings(given)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    with domain_errors():
+        try:
+            asyncio.run(run_server(settings))
+        except OSError as error:  # such as a data directory that cannot be written
+            raise CommandError(f"cannot serve: {error}") from error
+
+
+def read_settings(given: dict[str, Any]) -> Settings:
+    """Return the settings: ``given`` first, then the environment, then the defaults.
+
+    Raises:
+        CommandError: A value cannot be used; names each option or variable, never the value,
+            which may be a secret.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        problems = [
+            f"{_source(str(problem['loc'][0]), given)}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise CommandError("bad settings: " + "; ".join(problems), code=ExitCode.USAGE) from error
+
+
+def _source(name: str, given: dict[str, Any]) -> str:
+    return f"--{name.replace('_', '-')}" if name in given else _variable(name)
