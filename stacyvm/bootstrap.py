@@ -5,8 +5,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from stacyvm.config import Settings
+from stacyvm.domain.errors import UnavailableError
 from stacyvm.providers.base import Provider
 from stacyvm.providers.docker import DockerProvider
 from stacyvm.providers.local import LocalProvider
@@ -25,6 +27,8 @@ from stacyvm.store.sandboxes import SandboxStore
 
 log = logging.getLogger(__name__)
 
+RESTART_DELAY = 5.0  # seconds between two attempts to start a private Redis
+
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
@@ -38,12 +42,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         UnavailableError: Redis does not answer, or no Redis server is installed.
     """
     async with AsyncExitStack() as stack:
-        data_dir = stack.enter_context(DataDir(settings.data_dir))
-        url = settings.redis_url
-        if not url:
-            embedded = EmbeddedRedis(data_dir.path)
-            url = await embedded.start()
-            stack.push_async_callback(embedded.stop)
+        data_dir = await asyncio.to_thread(DataDir(settings.data_dir).open)
+        stack.push_async_callback(asyncio.to_thread, data_dir.close)
+        url = settings.redis_url or await stack.enter_async_context(_private_redis(data_dir.path))
         redis = connect(url)
         stack.push_async_callback(redis.aclose)
         store = SandboxStore(redis, instance=data_dir.instance, retention=settings.record_retention)
@@ -61,6 +62,38 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             task = asyncio.create_task(run_every(interval, job, name), name=name)
             stack.push_async_callback(_cancel, task)
         yield services
+
+
+@asynccontextmanager
+async def _private_redis(data_dir: Path) -> AsyncIterator[str]:
+    """Run a private Redis and give its URL; one that dies is started again on the same data."""
+    redis = EmbeddedRedis(data_dir)
+    url = await redis.start()
+    keeper = asyncio.create_task(_keep(redis), name="keep redis")
+    try:
+        yield url
+    finally:
+        await _cancel(keeper)
+        await redis.stop()
+
+
+async def _keep(redis: EmbeddedRedis) -> None:
+    while True:
+        status = await redis.wait()
+        tail = await asyncio.to_thread(redis.log_tail)
+        log.error("the private Redis ended with status %d, starting it again; %s", status, tail)
+        await redis.stop()
+        while not await _started(redis):
+            await asyncio.sleep(RESTART_DELAY)
+
+
+async def _started(redis: EmbeddedRedis) -> bool:
+    try:
+        await redis.start()
+    except UnavailableError:
+        log.exception("the private Redis does not start; trying again in %g s", RESTART_DELAY)
+        return False
+    return True
 
 
 def make_provider(settings: Settings, *, instance: str) -> Provider:
