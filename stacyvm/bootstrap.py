@@ -83,17 +83,18 @@ async def _keep(redis: EmbeddedRedis) -> None:
         tail = await asyncio.to_thread(redis.log_tail)
         log.error("the private Redis ended with status %d, starting it again; %s", status, tail)
         await redis.stop()
-        while not await _started(redis):
-            await asyncio.sleep(RESTART_DELAY)
+        await _start_again(redis)
 
 
-async def _started(redis: EmbeddedRedis) -> bool:
-    try:
-        await redis.start()
-    except UnavailableError:
-        log.exception("the private Redis does not start; trying again in %g s", RESTART_DELAY)
-        return False
-    return True
+async def _start_again(redis: EmbeddedRedis) -> None:
+    while True:
+        try:
+            await redis.start()
+        except UnavailableError:
+            log.exception("the private Redis does not start; trying again in %g s", RESTART_DELAY)
+        else:
+            return
+        await asyncio.sleep(RESTART_DELAY)
 
 
 def make_provider(settings: Settings, *, instance: str) -> Provider:
