@@ -30,9 +30,10 @@ def redis_errors() -> Iterator[None]:
     """
     try:
         yield
-    except exceptions.AuthenticationError as error:
-        raise UnavailableError("Redis refuses the credentials in STACYVM_REDIS_URL") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+        # While connecting, redis-py wraps what went wrong.
+        if isinstance(error.__cause__ or error, exceptions.AuthenticationError):
+            raise UnavailableError("Redis refuses the credentials in STACYVM_REDIS_URL") from error
         raise UnavailableError(f"Redis does not answer: {error}") from error
     except _NOT_NOW as error:
         raise UnavailableError(f"Redis cannot serve now: {error}") from error
