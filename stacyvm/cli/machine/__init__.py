@@ -1,0 +1,1 @@
+"""Preparing this machine: packages, the Docker engine, gVisor, and the rights to do so."""
