@@ -1,6 +1,5 @@
 """Output of a running command as it comes, and then how it ended."""
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
@@ -20,7 +19,7 @@ class _Report:
 
     def __init__(self) -> None:
         self._events = EventReader()
-        self._ready: deque[StreamChunk] = deque()
+        self._ready: Iterator[StreamChunk] = iter(())
         self._ended = False
 
     @property
@@ -67,9 +66,6 @@ class _Report:
         """True when the exit code is 0."""
         return self.result.ok
 
-    def _feed(self, data: bytes) -> None:
-        self._ready.extend(self._events.feed(data))
-
 
 class ExecStream(_Report, Iterator[StreamChunk]):
     """Iterates over a command's output; the command starts with the first chunk asked for.
@@ -94,15 +90,15 @@ class ExecStream(_Report, Iterator[StreamChunk]):
         """
         self._start()
         try:
-            while not self._ready and not self._ended:
+            while (chunk := next(self._ready, None)) is None and not self._ended:
                 self._read()
         except BaseException:
             self.close()
             raise
-        if self._ready:
-            return self._ready.popleft()
-        self.close()
-        raise StopIteration
+        if chunk is None:
+            self.close()
+            raise StopIteration
+        return chunk
 
     def close(self) -> None:
         """Stop reading; a command that still runs is killed. Doing it twice is harmless."""
@@ -130,7 +126,7 @@ class ExecStream(_Report, Iterator[StreamChunk]):
     def _read(self) -> None:
         try:
             with translated(self._http, StreamInterrupted):
-                self._feed(next(self._bytes))
+                self._ready = self._events.feed(next(self._bytes))
         except StopIteration:
             self._ended = True
             self._events.finish()
@@ -163,15 +159,15 @@ class AsyncExecStream(_Report, AsyncIterator[StreamChunk]):
         """
         await self._start()
         try:
-            while not self._ready and not self._ended:
+            while (chunk := next(self._ready, None)) is None and not self._ended:
                 await self._read()
         except BaseException:
             await self.close()
             raise
-        if self._ready:
-            return self._ready.popleft()
-        await self.close()
-        raise StopAsyncIteration
+        if chunk is None:
+            await self.close()
+            raise StopAsyncIteration
+        return chunk
 
     async def close(self) -> None:
         """Stop reading; a command that still runs is killed. Doing it twice is harmless."""
@@ -199,7 +195,7 @@ class AsyncExecStream(_Report, AsyncIterator[StreamChunk]):
     async def _read(self) -> None:
         try:
             with translated(self._http, StreamInterrupted):
-                self._feed(await anext(self._bytes))
+                self._ready = self._events.feed(await anext(self._bytes))
         except StopAsyncIteration:
             self._ended = True
             self._events.finish()

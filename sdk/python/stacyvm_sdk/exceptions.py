@@ -216,6 +216,7 @@ class StreamInterrupted(ConnectionError):  # noqa: N818
 
 _BY_CODE: dict[str, type[StacyVMError]] = {
     "BAD_REQUEST": InvalidRequest,
+    "PAYLOAD_TOO_LARGE": InvalidRequest,
     "UNAUTHORIZED": Unauthorized,
     "FORBIDDEN": Forbidden,
     "NOT_FOUND": SandboxNotFound,

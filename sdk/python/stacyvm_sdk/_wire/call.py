@@ -24,7 +24,17 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
-    """One request. ``patience`` is how long its answer may rightly take, in seconds."""
+    """One request.
+
+    Attributes:
+        method: HTTP method.
+        url: Path and query under the base address.
+        read: Turns a good answer into a value.
+        content: Body.
+        headers: Beside those of the client.
+        patience: How long the answer may rightly take, in seconds.
+        also_good: Statuses beside 2xx that ``read`` understands.
+    """
 
     method: str
     url: str
@@ -32,6 +42,7 @@ class Call(Generic[T]):
     content: Body | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     patience: float = 0.0
+    also_good: frozenset[int] = frozenset()
 
     def parse(self, reply: Reply) -> T:
         """Return what the answer says.
@@ -39,7 +50,8 @@ class Call(Generic[T]):
         Raises:
             StacyVMError: The answer is an error, or cannot be understood.
         """
-        check(reply)
+        if reply.status not in self.also_good:
+            check(reply)
         try:
             return self.read(reply)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,7 +1,7 @@
 """Commands on the wire."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from stacyvm_sdk._duration import seconds_of, write_duration
@@ -73,15 +73,19 @@ class EventReader:
         self._lines = LineSplitter()
         self.outcome: ExecOutcome | None = None
 
-    def feed(self, data: bytes) -> list[StreamChunk]:
-        """Return the chunks that ``data`` completes.
+    def feed(self, data: bytes) -> Iterator[StreamChunk]:
+        """Yield the chunks that ``data`` completes; to be exhausted before the next call.
+
+        What came before an error is yielded before the error is raised.
 
         Raises:
             StacyVMError: The server reports an error of the execution.
             InvalidResponse: A line is not what the contract says.
         """
-        events = (self._read(line) for line in self._lines.feed(data) if line.strip())
-        return [chunk for chunk in events if chunk is not None]
+        for line in self._lines.feed(data):
+            chunk = self._read(line) if line.strip() else None
+            if chunk is not None:
+                yield chunk
 
     def finish(self) -> None:
         """Tell that the stream has ended.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, cast
+from urllib.parse import unquote
 
 from stacyvm_sdk._wire.call import (
     Body,
@@ -13,6 +14,7 @@ from stacyvm_sdk._wire.call import (
     objs,
     sandbox_path,
     strings,
+    text,
     url,
 )
 from stacyvm_sdk.exceptions import InvalidRequest
@@ -23,6 +25,8 @@ from stacyvm_sdk.models import FileInfo
 SHORT_TEXT = 128 * 1024
 # After the last byte of an upload the server still has to unpack or sync it.
 UPLOAD_PATIENCE = 120.0
+# The answer to a range that begins behind the end of the file.
+NOT_SATISFIABLE = 416
 
 Mode = str | int
 
@@ -48,11 +52,13 @@ def write_bytes(
 def read(sandbox_id: str, path: str, offset: int, length: int | None) -> Call[bytes]:
     """Read bytes; fewer where the file ends earlier."""
     if offset < 0 or (length is not None and length < 1):
-        raise InvalidRequest(f"offset and length must not be negative, got {offset}, {length}")
+        raise InvalidRequest(f"offset must be 0 or more, length 1 or more: {offset}, {length}")
     partly = offset > 0 or length is not None
     end = "" if length is None else str(offset + length - 1)
 
     def body(reply: Reply) -> bytes:
+        if reply.status == NOT_SATISFIABLE:
+            return b""
         # A server that does not know ranges answers 200 with all of it.
         if partly and reply.status == 200:
             return reply.body[offset:][:length]
@@ -63,6 +69,7 @@ def read(sandbox_id: str, path: str, offset: int, length: int | None) -> Call[by
         url=url(_path(sandbox_id), {"path": path}),
         read=body,
         headers={"Range": f"bytes={offset}-{end}"} if partly else {},
+        also_good=frozenset({NOT_SATISFIABLE} if partly else ()),
     )
 
 
@@ -77,7 +84,7 @@ def listing(sandbox_id: str, path: str) -> Call[list[FileInfo]]:
     return call(
         "GET",
         _path(sandbox_id, "/list"),
-        lambda reply: cast("list[FileInfo]", objs(reply)),
+        lambda reply: [_to_file(item) for item in objs(reply)],
         query={"path": path},
     )
 
@@ -99,7 +106,7 @@ def stat(sandbox_id: str, path: str) -> Call[FileInfo]:
     return call(
         "GET",
         _path(sandbox_id, "/stat"),
-        lambda reply: cast("FileInfo", obj(reply)),
+        lambda reply: _to_file(obj(reply)),
         query={"path": path},
     )
 
@@ -127,6 +134,17 @@ def unpack(sandbox_id: str, path: str, content: Body) -> Call[None]:
 def octal(mode: Mode) -> str:
     """Return permission bits as octal digits; text is passed on for the server to judge."""
     return mode if isinstance(mode, str) else f"{mode:o}"
+
+
+def _to_file(item: dict[str, Any]) -> FileInfo:
+    # A name that is not UTF-8 cannot be shown in JSON; here it gets its surrogate escapes, as
+    # Python's own file functions give it, and can be passed back as it is.
+    if isinstance(raw := item.pop("raw_path", None), str):
+        item["path"] = unquote(raw, errors="surrogateescape")
+        item["name"] = item["path"].rstrip("/").rpartition("/")[2]
+    for key in ("path", "mode"):
+        text(item, key)
+    return cast("FileInfo", item)
 
 
 def _send(method: str, target: str, content: Body, size: int | None) -> Call[None]:
