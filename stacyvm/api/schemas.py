@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import override
 
 from stacyvm.domain.errors import InvalidRequestError
@@ -25,16 +25,17 @@ _IMAGE = re.compile(
 )
 
 
-def _any_text(value: Any) -> str:
-    """Accept surrogate escapes too: a path need not be UTF-8, and the domain checks it."""
-    if not isinstance(value, str):
-        raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's contract
-    return value
+def _encodable(text: str) -> str:
+    """Refuse lone surrogates, which JSON can spell and UTF-8 cannot."""
+    text.encode()
+    return text
 
 
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-PathText = Annotated[str, PlainValidator(_any_text)]
-Texts = dict[str, str]
+Text = Annotated[str, AfterValidator(_encodable)]
+# A path need not be UTF-8: surrogate escapes stand for its other bytes, and the domain checks it.
+PathText = str
+Texts = dict[Text, Text]
 
 
 class Body(BaseModel):
@@ -46,17 +47,17 @@ class Body(BaseModel):
 class SpawnBody(Body):
     """``POST /sandboxes``."""
 
-    image: str = ""
-    provider: str = ""
+    image: Text = ""
+    provider: Text = ""
     memory_mb: Int32 = 0
     vcpus: Int32 = 0
-    ttl: str = ""
-    template: str = ""
-    owner_id: str = ""
+    ttl: Text = ""
+    template: Text = ""
+    owner_id: Text = ""
     metadata: Texts = {}
     env: Texts = {}
     network: Literal["", "none", "open"] = ""
-    runtime: str = ""
+    runtime: Text = ""
     workspace: Literal["", "disk", "memory"] = ""
     disk_mb: Int32 | None = None
     read_only: bool = False
@@ -65,28 +66,28 @@ class SpawnBody(Body):
 class ExtendBody(Body):
     """``POST /sandboxes/{id}/extend``."""
 
-    ttl: str = ""
+    ttl: Text = ""
 
 
 class ExecBody(Body):
     """``POST /sandboxes/{id}/exec``. ``stdin`` is text, or True for the rest of the HTTP body."""
 
-    command: str = ""
-    args: list[str] = []
-    mode: str = ""
+    command: Text = ""
+    args: list[Text] = []
+    mode: Text = ""
     env: Texts = {}
-    workdir: str = ""
-    timeout: str = ""
+    workdir: Text = ""
+    timeout: Text = ""
     stream: bool = False
-    stdin: bool | str = False
+    stdin: bool | Text = False
 
 
 class WriteBody(Body):
     """``POST /sandboxes/{id}/files``."""
 
     path: PathText = ""
-    content: str = ""
-    mode: str = ""
+    content: Text = ""
+    mode: Text = ""
 
 
 class MoveBody(Body):
@@ -100,7 +101,7 @@ class ChmodBody(Body):
     """``POST /sandboxes/{id}/files/chmod``."""
 
     path: PathText = ""
-    mode: str = ""
+    mode: Text = ""
 
 
 class InvalidBodyError(InvalidRequestError):

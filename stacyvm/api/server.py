@@ -120,6 +120,9 @@ async def serve(settings: Settings) -> None:
         ConflictError: Another server uses the data directory.
     """
     check_exposure(settings)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
