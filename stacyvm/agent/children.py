@@ -1,0 +1,153 @@
+"""The agent's children: their ends, and who belongs to which command."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+
+from stacyvm.agent.loop import Loop
+from stacyvm.agent.proc import Process, descendants, environment_holds, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MARK = b"STACYVM_EXEC"
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_LAST_ROUNDS = 100
+
+
+class Children:
+    """Reaps, and finds families. One per agent, in its main thread."""
+
+    def __init__(self, loop: Loop, boot: str, *, contained: bool) -> None:
+        self._loop = loop
+        self._boot = boot.encode()
+        self._contained = contained
+        self._ends: dict[int, Callable[[int], None]] = {}
+        self._count = 0
+        self._listeners: set[Callable[[], None]] = set()
+        signal.set_wakeup_fd(loop.open_wake(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: loop.post(self._reap))
+        self._own()
+
+    def mark(self) -> bytes:
+        """Return a value of MARK for one new command; by it all it starts can be found."""
+        self._count += 1
+        return b"%b.%d." % (self._boot, self._count)
+
+    def on_exit(self, pid: int, callback: Callable[[int], None]) -> None:
+        """Call back with the wait status once child ``pid`` has ended."""
+        self._ends[pid] = callback
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Call back whenever any child has ended, until ``unlisten``."""
+        self._listeners.add(callback)
+
+    def unlisten(self, callback: Callable[[], None]) -> None:
+        """Undo ``listen``. Idempotent."""
+        self._listeners.discard(callback)
+
+    def family(self, pid: int, mark: bytes, *, since: int, alone: bool) -> set[int]:
+        """Return the living processes of one command.
+
+        They are its group and session, all below it, and all that carry its mark: that finds the
+        ones that left both by a double fork.
+
+        Args:
+            pid: The command's first process, which may have ended.
+            mark: Its mark.
+            since: When it was started, in clock ticks since boot.
+            alone: No other command is under way; then orphans without any mark are its own too.
+        """
+        table = processes()
+        me = os.getpid()
+        roots = {pid} & table.keys()
+        for process in table.values():
+            if pid in {process.group, process.session}:
+                roots.add(process.pid)
+        known = descendants(table, roots)
+        for process in table.values():
+            if process.pid not in known and self._carries(process, me, mark, since, alone=alone):
+                roots.add(process.pid)
+        return self._living(table, descendants(table, roots) - {me})
+
+    def kill_all(self) -> None:
+        """Kill every process that the agent's commands ever started; takes 2 s at most."""
+        if self._contained:
+            # All the agent can see is the sandbox, and all the agent may kill is the guest's.
+            try:
+                os.kill(-1, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # there was nobody else
+            return
+        for _ in range(_LAST_ROUNDS):
+            mine = self._all()
+            if not mine:
+                return
+            kill(mine, signal.SIGSTOP)
+            kill(mine | self._all(), signal.SIGKILL)
+            self._reap()
+            time.sleep(0.02)
+
+    def _all(self) -> set[int]:
+        table = processes()
+        me = os.getpid()
+        entry = MARK + b"=" + self._boot + b"."
+        roots = {
+            process.pid
+            for process in table.values()
+            if process.parent == me or environment_holds(process.pid, entry)
+        }
+        return self._living(table, descendants(table, roots) - {me})
+
+    @staticmethod
+    def _living(table: dict[int, Process], pids: set[int]) -> set[int]:
+        return {pid for pid in pids if pid in table and table[pid].alive}
+
+    def _carries(self, process: Process, me: int, mark: bytes, since: int, *, alone: bool) -> bool:
+        if environment_holds(process.pid, MARK + b"=" + mark):
+            return True
+        orphan = process.parent == me and process.pid not in self._ends
+        if not (alone and orphan and process.start >= since):
+            return False
+        return not environment_holds(process.pid, MARK + b"=" + self._boot + b".")
+
+    def _reap(self) -> None:
+        ended = False
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            ended = True
+            if callback := self._ends.pop(pid, None):
+                callback(status)
+        if ended:
+            for listener in list(self._listeners):
+                listener()
+
+    @staticmethod
+    def _own() -> None:
+        """Become the parent of orphans, and keep the guest's hands off the agent's memory."""
+        try:
+            libc = ctypes.CDLL(None)
+        except OSError:
+            return  # a static interpreter; orphans are found by their mark
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if os.getuid() != 0:
+            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def kill(pids: set[int], number: int) -> None:
+    """Send a signal to every one of ``pids``; those that ended meanwhile, or are not ours, are no error."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
