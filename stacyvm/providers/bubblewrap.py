@@ -94,7 +94,7 @@ def cage_command(bwrap: str, cage: Cage) -> list[str]:
         if cage.memory_mb
         else ["--bind", str(cage.workspace), "/workspace"]
     )
-    return [*command, "--chdir", "/workspace", "--"]
+    return [*command, "--remount-ro", "/", "--chdir", "/workspace", "--"]
 
 
 def write_etc(folder: Path) -> None:

@@ -7,7 +7,6 @@ Sandboxes live no longer than the server.
 """
 
 import asyncio
-import builtins
 import time
 from pathlib import Path
 
@@ -156,9 +155,7 @@ class LocalProvider:
 
     async def close(self) -> None:
         """Remove all sandboxes: they cannot live without the server."""
-        await asyncio.gather(
-            *(self.remove(sandbox_id) for sandbox_id in builtins.list(self._specs))
-        )
+        await asyncio.gather(*(self.remove(sandbox_id) for sandbox_id in [*self._specs]))
 
 
 async def _wait_for_death(process: AgentProcess, sandbox_id: str) -> None:
