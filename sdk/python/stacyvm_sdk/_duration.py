@@ -28,6 +28,6 @@ def seconds_of(value: Duration) -> float | None:
     """Return seconds, or None for text that is not a duration."""
     text = write_duration(value)
     parts = _PART.findall(text)
-    if "".join(number + unit for number, unit in parts) != text:
+    if not parts or "".join(number + unit for number, unit in parts) != text:
         return 0.0 if text == "0" else None
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
