@@ -124,7 +124,7 @@ async def sandbox(api: Api) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def nothing_left(api: Api, shared: str) -> AsyncIterator[None]:
-    """Fail a test that leaves a sandbox, a temporary file or a running command in the shared one."""
+    """Fail a test that leaves a sandbox behind."""
     before = {found.id for found in await api.services.sandboxes.list()}
     yield
     after = {found.id for found in await api.services.sandboxes.list()}
@@ -140,7 +140,7 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
 async def eventually(check: Callable[[], Awaitable[bool]], *, timeout: float = 10) -> None:
     """Wait until ``check`` is true."""
     async with asyncio.timeout(timeout):
-        while not await check():
+        while not await check():  # noqa: ASYNC110 - what is awaited sends no event
             await asyncio.sleep(0.05)
 
 

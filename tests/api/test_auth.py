@@ -9,6 +9,7 @@ from tests.api.conftest import ID, Api, Variant, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - never bound to
 KEY = "s3cret-k€y"
 KEYED = {"api_key": SecretStr(KEY)}
 REFUSED = {"code": "UNAUTHORIZED", "message": "invalid or missing API key", "request_id": ID}
@@ -149,15 +150,15 @@ async def test_an_allowed_origin_may_read_errors_too(variant: Variant) -> None:
         {"host": "127.0.0.1"},
         {"host": "::1"},
         {"host": "localhost"},
-        {"host": "0.0.0.0", "api_key": "k"},
-        {"host": "0.0.0.0", "insecure": True},
+        {"host": EVERYWHERE, "api_key": "k"},
+        {"host": EVERYWHERE, "insecure": True},
     ],
 )
 async def test_safe_exposures_are_accepted(changes: dict[str, object], tmp_path: Path) -> None:
     check_exposure(settings_for(tmp_path).model_copy(update=_secret(changes)))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.4", "box.example"])
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "", "192.168.1.4", "box.example"])
 @pytest.mark.parametrize("key", [None, ""])
 async def test_a_network_without_a_key_is_refused(
     host: str, key: str | None, tmp_path: Path
