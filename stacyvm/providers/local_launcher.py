@@ -20,7 +20,7 @@ from stacyvm.providers.local_runtimes import Runtime, find_runtime
 
 _AGENT = Path(stacyvm.agent.__path__[0]).resolve()
 _PROGRAM = (interpreter(), "-I", "-S", str(_AGENT / "__main__.py"))
-_AGENT_FILES = (_AGENT, _AGENT.parent / "__init__.py")
+
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -92,7 +92,7 @@ class Launcher:
             memory_mb=(spec.disk_mb or spec.memory_mb) if in_memory else 0,
             etc=folder / "etc",
             network=spec.network,
-            read_only=(*_AGENT_FILES, *runtime.needs),
+            read_only=(_AGENT, *runtime.needs),
         )
         command = agent_command(_PROGRAM, spec, uid=GUEST_UID, soft_disk=not in_memory)
         return [*cage_command(self._bwrap or "", cage), *command, "--contained"]
