@@ -1,0 +1,1 @@
+"""What ``stacyvm demo`` does: a server of its own, the job in a sandbox, the check, the proof."""
