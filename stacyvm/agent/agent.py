@@ -19,6 +19,7 @@ from stacyvm.agent.loop import ENDED, READ, Loop, Timer
 from stacyvm.agent.options import Options
 from stacyvm.agent.outbox import ClientGoneError, Outbox
 from stacyvm.agent.paths import Paths
+from stacyvm.agent.privileges import StartError
 from stacyvm.agent.requests import Live, Reply
 
 TYPE_CHECKING = False
@@ -67,7 +68,10 @@ class Agent:
         self._set_lease(self._options.lease_ms)
         for fd in (0, 1):
             os.set_blocking(fd, False)
-        self.loop.watch(0, self._readable)
+        try:
+            self.loop.watch(0, self._readable)
+        except PermissionError as error:
+            raise StartError("stdin and stdout must be pipes or sockets") from error
         while self._status is None:
             try:
                 self.loop.turn()
@@ -110,9 +114,12 @@ class Agent:
             return
         except ConnectionResetError:
             data = b""
-        if not data:
+        if data:
+            self._feed(data)
+        else:
             self.stop(0)
-            return
+
+    def _feed(self, data: bytes) -> None:
         for line in self._splitter.feed(data):
             if line != b"":
                 self._take(line)
@@ -125,12 +132,7 @@ class Agent:
 
     def _take(self, line: bytes | None) -> None:
         try:
-            if line is None:
-                raise ValueError("a line of more than 1 MiB")
-            frame = decode(line)
-            op = frame.get("op")
-            if type(op) is not str:
-                raise ValueError("op must be a string")
+            frame, op = _parse(line)
             if note := self._notes.get(op):
                 self._note(note, frame)
             else:
@@ -148,17 +150,19 @@ class Agent:
         self._last_id = request_id
         reply = Reply(request_id, self.outbox, self._forget)
         try:
-            if len(self._live) >= _MOST_LIVE and op != "hello":
-                raise Failure("busy", f"{_MOST_LIVE} requests are live already")
             live = self._handler(op)(frame, reply)
-        except Exception as error:  # noqa: BLE001 - the edge: answered, and a bug's trace is printed
+        except Exception as error:  # noqa: BLE001 - the edge: it is answered
             reply.fail(error)
             return
         if live is not None and reply.open:
             self._live[request_id] = live
 
     def _handler(self, op: str) -> Callable[[Frame, Reply], Live | None]:
-        handler = self._core.get(op) or self.operations().table.get(op)
+        if handler := self._core.get(op):
+            return handler
+        if len(self._live) >= _MOST_LIVE:
+            raise Failure("busy", f"{_MOST_LIVE} requests are live already")
+        handler = self.operations().table.get(op)
         if handler is None:
             raise Failure("invalid", f"unknown op {op[:40]!r}")
         return handler
@@ -207,7 +211,11 @@ class Agent:
             }
         )
         if self._operations is None:
-            self.loop.later(0, lambda: self.operations().warm_up())
+            self.loop.later(0, self._warm_up)
+
+    def _warm_up(self) -> None:
+        """Load early what the first request would otherwise wait for."""
+        self.operations()
 
     @staticmethod
     def _ping(_: Frame, reply: Reply) -> None:
@@ -225,3 +233,13 @@ class Agent:
     def _lease_over(self) -> None:
         sys.stderr.write("stacyvm agent: the lease is over\n")
         self.stop(LEASE_OVER)
+
+
+def _parse(line: bytes | None) -> tuple[Frame, str]:
+    if line is None:
+        raise ValueError("a line of more than 1 MiB")
+    frame = decode(line)
+    op = frame.get("op")
+    if type(op) is not str:
+        raise ValueError("op must be a string")
+    return frame, op

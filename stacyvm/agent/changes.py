@@ -26,18 +26,20 @@ def make_folder(path: bytes, mode: int, *, parents: bool) -> None:
     os.chmod(path, mode)
 
 
-def remove_one(path: bytes, *, missing_ok: bool) -> None:
-    """Remove a file, a link or an empty folder.
+def remove_one(path: bytes, *, missing_ok: bool) -> int:
+    """Remove a file, a link or an empty folder, and return the bytes that gave back.
 
     Raises:
-        Failure: ``not_empty``, and how to remove it all the same.
         OSError: It is missing, or may not be removed.
     """
     try:
-        if stat.S_ISDIR(os.lstat(path).st_mode):
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode):
             os.rmdir(path)
         else:
             os.unlink(path)
     except FileNotFoundError:
         if not missing_ok:
             raise
+        return 0
+    return found.st_blocks * 512 if found.st_nlink == 1 else 0

@@ -14,7 +14,7 @@ from stacyvm.agent.frames import MAX_CHUNK
 from stacyvm.agent.logs import Logs
 from stacyvm.agent.loop import Loop, Timer
 from stacyvm.agent.pump import Leftovers, Pump
-from stacyvm.agent.requests import Live, Reply
+from stacyvm.agent.requests import Live, Reply, override
 from stacyvm.agent.spawn import Spawned
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -49,7 +49,10 @@ class Commands:
 
 
 class Execution(Live):
-    """A command under way: ends when its process has ended, its pipes are empty, its kill is over."""
+    """A command under way.
+
+    It is over when its process has ended, its pipes are empty, and its kill, if any, is done.
+    """
 
     def __init__(
         self, reply: Reply, commands: Commands, spawned: Spawned, mark: bytes, limits: Limits
@@ -97,12 +100,10 @@ class Execution(Live):
         Raises:
             Failure: The process has ended.
         """
-        try:
-            if self._status is not None:
-                raise ProcessLookupError
-            os.killpg(self._pid, number)
-        except ProcessLookupError as error:
-            raise Failure("invalid", "the command has ended") from error
+        # Once reaped, the number may be another process's.
+        if self._status is not None:
+            raise Failure("invalid", "the command has ended")
+        os.killpg(self._pid, number)
 
     def kill(self, grace: float, reason: str = "") -> None:
         """End the command and all it started; ``grace`` seconds lie between SIGTERM and SIGKILL."""
@@ -111,17 +112,23 @@ class Execution(Live):
             self._children.listen(self._ending.look)
         self._ending.begin(grace)
 
+    @override
     def take_input(self, data: bytes, *, eof: bool) -> None:
         """Feed the command's stdin; without one, input is dropped."""
         self._feed.put(data, eof=eof)
 
+    @override
     def credit(self, count: int) -> None:
         """Let the client have more output."""
         self._window = min(self._window + count, self._limits.window)
         self._resume()
 
+    @override
     def cancel(self) -> None:
-        """Kill the command; it still ends with ``ok``. Once it has ended, leave out what is unsent."""
+        """Kill the command; it still ends with ``ok``.
+
+        Once its process has ended by itself, only what is unsent is left out.
+        """
         if self._status is not None and not self._ending.begun:
             self._truncated = self._open > 0
             self._close_pumps()
@@ -129,11 +136,13 @@ class Execution(Live):
         else:
             self.kill(self._limits.grace)
 
+    @override
     def abandon(self) -> None:
         """Kill the command; nobody reads its output any more."""
         self._close_pumps()
         self.cancel()
 
+    @override
     def release(self) -> None:
         """Let everything go after a fault of ours or the client's; what still runs is killed."""
         self._close_pumps()

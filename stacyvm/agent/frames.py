@@ -15,7 +15,7 @@ except ImportError:  # an interpreter without the accelerator
     from json.encoder import JSONEncoder
 
     _decoder, _encoder = JSONDecoder(), JSONEncoder(separators=(",", ":"), allow_nan=False)
-    _scan, _text = _decoder.scan_once, _encoder.encode
+    _scan, _text = _decoder.scan_once, _encoder.encode  # type: ignore[attr-defined]
 else:
 
     class _Scanning:
@@ -35,7 +35,7 @@ else:
     def _refuse(value: object) -> object:
         raise TypeError(f"{type(value).__name__} is not JSON")
 
-    _scan = make_scanner(_Scanning())
+    _scan = make_scanner(_Scanning())  # type: ignore[arg-type]
     _pieces = make_encoder(
         None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, False
     )

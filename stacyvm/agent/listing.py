@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 
-from stacyvm.agent.failure import Failure
 from stacyvm.agent.info import describe
 from stacyvm.agent.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MOST_ITEMS = 100_000
 _BATCH = 100  # of the longest paths, every byte escaped, these still fit a frame
 _BATCH_BYTES = 64 << 10
 
 
-def entries(path: bytes) -> list[bytes]:
-    """Return the sorted paths of all entries of a folder.
+def entries(path: bytes, *, most: int) -> list[bytes] | None:
+    """Return the sorted paths of all entries of a folder, None if there are more than ``most``.
 
     Raises:
-        Failure: ``too_many``.
         OSError: It is missing, no folder, or closed to us.
     """
     found = []
     with os.scandir(path) as scan:
         for entry in scan:
             found.append(entry.path)
-            if len(found) > MOST_ITEMS:
-                raise Failure("too_many", f"the folder has more than {MOST_ITEMS} entries")
+            if len(found) > most:
+                return None
     found.sort()
     return found
 
@@ -43,7 +41,7 @@ def describe_all(paths: Paths, found: list[bytes]) -> Iterator[dict[str, object]
             continue
 
 
-def batches(items: Iterator[object]) -> Iterator[list[object]]:
+def batches(items: Iterable[object]) -> Iterator[list[object]]:
     """Yield lists of items small enough for one frame each."""
     batch: list[object] = []
     size = 0

@@ -63,13 +63,10 @@ class Loop:
         return timer
 
     def post(self, callback: Callable[[], None]) -> None:
-        """Call back soon; the one method that other threads may call, once ``open_wake`` has been."""
+        """Call back soon. The one method for other threads, which need ``open_wake`` first."""
         self._posted.append(callback)
         if self._wake >= 0:
-            try:
-                os.write(self._wake, b"\0")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
+            _wake(self._wake)
 
     def open_wake(self) -> int:
         """Make ``post`` and whoever writes to the returned descriptor wake the loop. Idempotent."""
@@ -103,4 +100,11 @@ class Loop:
         try:
             os.read(reader, 4096)
         except BlockingIOError:
-            pass  # a call too many
+            return  # a call too many
+
+
+def _wake(fd: int) -> None:
+    try:
+        os.write(fd, b"\0")
+    except BlockingIOError:
+        return  # the pipe is full of wake-ups already

@@ -1,11 +1,15 @@
-"""Everything an agent can do beyond hello, ping and lease; loaded after the first hello."""
+"""Everything an agent can do beyond hello, ping and lease; loaded after the first hello.
+
+What only few sandboxes ever use is loaded later still, by the thread that needs it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
-from stacyvm.agent import changes, fields, listing
+from stacyvm.agent import changes, fields, listing, trees
 from stacyvm.agent.children import MARK, Children
 from stacyvm.agent.disk import Disk
 from stacyvm.agent.execution import Commands, Execution, Limits
@@ -20,15 +24,19 @@ from stacyvm.agent.privileges import guest_environment
 from stacyvm.agent.reading import Reading, open_file
 from stacyvm.agent.requests import Live, Reply
 from stacyvm.agent.spawn import NotStartedError, failed, spawn
+from stacyvm.agent.stats import NO_STATS, Sampling
+from stacyvm.agent.workers import Job, Workers
 from stacyvm.agent.writing import Writing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _MOST_MODE = 0o7777
 _MOST_ARGUMENTS = 100_000
 _LONGEST_TIMEOUT_MS = 1 << 41
+_MOST_QUEUED = 256
+_SHORT_LIST = 256  # entries that are described within one turn of the loop
 _SIGNALS = {number.name: int(number) for number in signal.Signals}
 
 
@@ -42,7 +50,12 @@ class Operations:
         self._logs = Logs()
         self._children = Children(loop, boot, contained=options.contained)
         self._commands = Commands(loop, self._children, self._logs)
-        self._disk = Disk(options.disk_mb)
+        self._contained = options.contained
+        self._disk = Disk(loop, paths.home, options.disk_mb)
+        self._disk.watch(lambda: bool(self._commands.running), self._commands.kill_running)
+        self._walkers = Workers(loop, threads=4, queue=_MOST_QUEUED)
+        # Those wait for the client, so they must not keep walks waiting with them.
+        self._archivers = Workers(loop, threads=4, queue=0)
         self.table: dict[str, Callable[[Frame, Reply], Live | None]] = {
             "exec": self._exec,
             "signal": self._signal,
@@ -55,14 +68,15 @@ class Operations:
             "mkdir": self._mkdir,
             "remove": self._remove,
             "logs": self._tail,
+            "glob": self._glob,
+            "pack": self._pack,
+            "unpack": self._unpack,
+            "stats": self._stats,
         }
 
     def on_terminate(self, callback: Callable[[], None]) -> None:
         """Call back when the agent is asked to end by SIGTERM."""
         signal.signal(signal.SIGTERM, lambda *_: self._loop.post(callback))
-
-    def warm_up(self) -> None:
-        """Do early what the first request would otherwise wait for."""
 
     def kill_all(self) -> None:
         """Kill every process of the guest that can be found."""
@@ -80,15 +94,14 @@ class Operations:
             output=fields.integer(frame, "max_output", 0),
             window=_window(frame),
         )
-        self._disk.dirty = True
+        self._disk.touch()
         try:
             spawned = spawn(argv, environment, cwd, stdin=stdin)
         except NotStartedError as error:
             execution = Execution(reply, self._commands, failed(str(error)), mark, limits)
             execution.failed(error.status)
             return execution
-        execution = Execution(reply, self._commands, spawned, mark, limits)
-        return execution
+        return Execution(reply, self._commands, spawned, mark, limits)
 
     def _signal(self, frame: Frame, reply: Reply) -> None:
         name = fields.text(frame, "signal")
@@ -128,23 +141,53 @@ class Operations:
             writing.guarded(lambda: writing.take_input(data, eof=eof))
         return writing
 
-    def _list(self, frame: Frame, reply: Reply) -> None:
-        found = listing.entries(self._path(frame))
-        count = 0
-        for batch in listing.batches(listing.describe_all(self._paths, found)):
-            count += len(batch)
+    def _list(self, frame: Frame, reply: Reply) -> Live | None:
+        path = self._path(frame)
+        found = listing.entries(path, most=_SHORT_LIST)
+        if found is None:
+            return self._walk(reply, lambda job: self._list_long(job, path))
+        infos = list(listing.describe_all(self._paths, found))
+        for batch in listing.batches(infos):
             reply.send("items", {"items": batch})
-        reply.ok({"count": count})
+        reply.ok({"count": len(infos)})
+        return None
+
+    def _list_long(self, job: Job, path: bytes) -> Frame:
+        found = listing.entries(path, most=listing.MOST_ITEMS)
+        if found is None:
+            raise Failure("too_many", f"the folder has more than {listing.MOST_ITEMS} entries")
+        return _send_items(job, listing.describe_all(self._paths, found))
+
+    def _glob(self, frame: Frame, reply: Reply) -> Live:
+        pattern = self._path(frame, "pattern")
+        return self._walk(reply, lambda job: self._glob_all(job, pattern))
+
+    def _glob_all(self, job: Job, pattern: bytes) -> Frame:
+        from stacyvm.agent.globbing import Glob
+
+        found = Glob(pattern, job.check).run()
+        return _send_items(job, (self._paths.shown(path) for path in found))
+
+    def _walk(self, reply: Reply, work: Callable[[Job], Frame]) -> Live:
+        job = Job(reply, self._loop, work)
+        self._walkers.start(job.run)
+        return job
 
     def _stat(self, frame: Frame, reply: Reply) -> None:
         reply.ok({"info": describe(self._paths, self._path(frame))})
 
-    def _move(self, frame: Frame, reply: Reply) -> None:
+    def _move(self, frame: Frame, reply: Reply) -> Live | None:
         source, target = self._path(frame, "src"), self._path(frame, "dst")
         if fields.boolean(frame, "parents"):
             changes.make_parents(target)
-        os.rename(source, target)
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return self._walk(reply, lambda job: _move_across(job, source, target))
         reply.ok()
+        return None
 
     def _chmod(self, frame: Frame, reply: Reply) -> None:
         os.chmod(self._path(frame), fields.required(frame, "mode", 0, _MOST_MODE))
@@ -156,10 +199,51 @@ class Operations:
         changes.make_folder(self._path(frame), mode, parents=parents)
         reply.ok()
 
-    def _remove(self, frame: Frame, reply: Reply) -> None:
+    def _remove(self, frame: Frame, reply: Reply) -> Live | None:
+        path = self._path(frame)
         missing_ok = fields.boolean(frame, "missing_ok")
-        changes.remove_one(self._path(frame), missing_ok=missing_ok)
+        if os.path.normpath(path) == os.path.normpath(self._paths.home):
+            raise Failure("permission", "the workspace itself cannot be removed")
+        if fields.boolean(frame, "recursive") and os.path.isdir(path):
+            return self._walk(reply, lambda job: self._remove_tree(job, path))
+        self._disk.use(-changes.remove_one(path, missing_ok=missing_ok))
         reply.ok()
+        return None
+
+    def _remove_tree(self, job: Job, path: bytes) -> Frame:
+        # The size is only of use under a limit, but then the next write depends on it.
+        size = trees.size_of(path, job.check) if self._disk.limited else 0
+        trees.remove_tree(path.rstrip(b"/"), job.check)
+        self._loop.post(lambda: self._disk.use(-size))
+        return {}
+
+    def _pack(self, frame: Frame, reply: Reply) -> Live:
+        path = self._path(frame)
+        window = _window(frame)
+        os.stat(path)  # what is missing is said before a thread is taken
+        job = Job(reply, self._loop, lambda job: _pack_all(job, path), window=window)
+        self._archivers.start(job.run)
+        return job
+
+    def _unpack(self, frame: Frame, reply: Reply) -> Live:
+        path = self._path(frame)
+        self._disk.admit(0)
+        changes.make_folder(path, 0o755, parents=True)
+        job = Job(reply, self._loop, lambda job: self._unpack_all(job, path))
+        self._archivers.start(job.run)
+        return job
+
+    def _unpack_all(self, job: Job, path: bytes) -> Frame:
+        from stacyvm.agent.unpacking import Unpacking
+
+        return Unpacking(path, self._disk.use_in_thread).run(job.input)
+
+    def _stats(self, _: Frame, reply: Reply) -> Live | None:
+        if not self._contained:
+            # Without a control group of our own the numbers would be the whole machine's.
+            reply.ok(NO_STATS)
+            return None
+        return Sampling(reply, self._loop)
 
     def _tail(self, frame: Frame, reply: Reply) -> None:
         count = fields.integer(frame, "lines", 100, 0, 1_000_000)
@@ -209,3 +293,22 @@ def _environment(env: object) -> dict[bytes, bytes]:
             raise Failure("invalid", f"{name[:40]!r} can be no variable's name")
         found[key] = fields.raw(value, f"variable {name[:40]!r}")
     return found
+
+
+def _send_items(job: Job, items: Iterator[object]) -> Frame:
+    count = 0
+    for batch in listing.batches(items):
+        count += len(batch)
+        job.items(batch)
+    return {"count": count}
+
+
+def _pack_all(job: Job, path: bytes) -> Frame:
+    from stacyvm.agent.packing import pack
+
+    return pack(path, job.data)
+
+
+def _move_across(job: Job, source: bytes, target: bytes) -> Frame:
+    trees.move_across(source, target, job.check)
+    return {}

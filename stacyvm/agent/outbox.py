@@ -20,7 +20,7 @@ class ClientGoneError(Exception):
 
 
 class Outbox:
-    """Queues lines. Whoever makes many asks ``full`` first, and ``when_room`` to be called again."""
+    """Queues lines. Whoever makes many asks ``full`` first, and waits by ``when_room``."""
 
     def __init__(self, loop: Loop, fd: int) -> None:
         self.size = 0  # bytes queued

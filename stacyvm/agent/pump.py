@@ -31,7 +31,7 @@ class Pump:
         take: Callable[[bytes], None],
         closed: Callable[[], None],
     ) -> None:
-        """Start to read ``fd``, up to ``room()`` bytes at a time; 0 makes it wait for ``resume``."""
+        """Read ``fd``, at most ``room()`` bytes at a time; 0 makes it wait for ``resume``."""
         self._loop = loop
         self._fd = fd
         self._room = room

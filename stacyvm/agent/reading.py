@@ -8,7 +8,7 @@ import stat
 from stacyvm.agent.failure import Failure
 from stacyvm.agent.frames import MAX_CHUNK
 from stacyvm.agent.loop import Loop
-from stacyvm.agent.requests import Live, Reply
+from stacyvm.agent.requests import Live, Reply, override
 
 
 def open_file(path: bytes) -> tuple[int, os.stat_result]:
@@ -67,11 +67,13 @@ class Reading(Live):
             self.release()
             self.reply.ok({"bytes": self._sent})
 
+    @override
     def credit(self, count: int) -> None:
         """Let the client have more."""
         self._window = min(self._window + count, self._largest)
         self._later()
 
+    @override
     def release(self) -> None:
         """Close the file."""
         if self._fd >= 0:

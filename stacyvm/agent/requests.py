@@ -12,6 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import override as override
+else:
+
+    def override(method):
+        """Mark a method that replaces one of its base; the type checker looks after the rest."""
+        return method
+
 
 class Reply:
     """Sends the events of one request, and exactly one terminal frame."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
+from stacyvm.agent.disk import Disk
 from stacyvm.agent.failure import Failure
 from stacyvm.agent.feed import InputWindow
-from stacyvm.agent.requests import Live, Reply
+from stacyvm.agent.requests import Live, Reply, override
 
 try:
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
@@ -17,9 +18,6 @@ except ImportError:
     except ImportError:
         from hashlib import sha256
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from stacyvm.agent.disk import Disk
 
 _MOST_LINKS = 40  # as the kernel
 _NEW_FILE = 0o644
@@ -60,6 +58,7 @@ class Writing(Live):
         self._fd = -1
         self._target, found = final_target(path)
         self._mode = _mode(mode, found)
+        self._replaced = found.st_size if found is not None and found.st_nlink == 1 else 0
         self._expected = size
         self._size = 0
         self._hash = sha256()
@@ -70,6 +69,7 @@ class Writing(Live):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(self._temporary, flags, 0o600)
 
+    @override
     def take_input(self, data: bytes, *, eof: bool) -> None:
         """Append ``data``; with ``eof`` finish.
 
@@ -93,9 +93,11 @@ class Writing(Live):
         else:
             self._window.used(len(data))
 
+    @override
     def release(self) -> None:
         """Remove the temporary file."""
         if self._fd >= 0:
+            self._disk.use(-self._size)
             os.close(self._fd)
             self._fd = -1
             try:
@@ -111,6 +113,7 @@ class Writing(Live):
         os.replace(self._temporary, self._target)
         os.close(self._fd)
         self._fd = -1
+        self._disk.use(-self._replaced)
         self.reply.ok({"size": self._size, "sha256": self._hash.hexdigest()})
 
 
