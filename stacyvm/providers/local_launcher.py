@@ -72,10 +72,13 @@ class Launcher:
         Raises:
             ProviderError: It cannot be started.
         """
-        runtime = await asyncio.to_thread(self._runtime, spec)
-        command = self._caged(spec, folder, runtime) if self.caged else self._bare(spec, folder)
-        env = self._environment(spec, folder, runtime)
+        command, env = await asyncio.to_thread(self._describe, spec, folder)
         return await AgentProcess.start(command, env=env, cwd=folder / "workspace")
+
+    def _describe(self, spec: SandboxSpec, folder: Path) -> tuple[list[str], dict[str, str]]:
+        runtime = self._runtime(spec)
+        command = self._caged(spec, folder, runtime) if self.caged else self._bare(spec, folder)
+        return command, self._environment(spec, folder, runtime)
 
     def _runtime(self, spec: SandboxSpec) -> Runtime:
         return find_runtime(spec.image, self._root / ".bin")
@@ -108,6 +111,6 @@ class Launcher:
         if self._wanted is False:
             self._bwrap, self.why_bare = "", "switched off"
             return
-        path = bubblewrap_path()
+        path = await asyncio.to_thread(bubblewrap_path)
         self.why_bare = await probe(path)
         self._bwrap = "" if self.why_bare else path
