@@ -211,6 +211,8 @@ class Agent:
             }
         )
         if self._operations is None:
+            # Behind a hello may come the first request; loading what it needs takes a while.
+            self.outbox.flush()
             self.loop.later(0, self._warm_up)
 
     def _warm_up(self) -> None:

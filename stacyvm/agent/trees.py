@@ -79,17 +79,17 @@ def move_across(source: bytes, target: bytes, check: Callable[[], None]) -> None
         raise Failure("exists", "the target is a folder, and lies on another file system")
     temporary = os.path.join(os.path.dirname(target), b".stacyvm-" + os.urandom(8).hex().encode())
 
-    def copy(old: str, new: str) -> object:
+    def copy(one: str, other: str) -> object:
         check()
-        return shutil.copy2(old, new, follow_symlinks=False)
+        return shutil.copy2(one, other, follow_symlinks=False)
+
+    old, new = os.fsdecode(source), os.fsdecode(temporary)
 
     try:
         if os.path.isdir(source) and not os.path.islink(source):
-            shutil.copytree(
-                os.fsdecode(source), os.fsdecode(temporary), symlinks=True, copy_function=copy
-            )
+            shutil.copytree(old, new, symlinks=True, copy_function=copy)
         else:
-            copy(os.fsdecode(source), os.fsdecode(temporary))
+            copy(old, new)
         os.rename(temporary, target)
     except (OSError, Failure) as error:
         if os.path.lexists(temporary):
