@@ -61,7 +61,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 def create_app(services: Services) -> web.Application:
     """Return the API on top of ``services``. It needs ``handler_cancellation`` (see server.py)."""
     guard = Guard.of(services.settings)
-    app = web.Application(middlewares=[identify, errors, web.middleware(guard.__call__)])
+    app = web.Application(middlewares=[identify, errors, guard.check])
     app[SERVICES] = services
     app[VERSION] = version("stacyvm")
     app.on_response_prepare.append(_add_request_id)
@@ -71,12 +71,10 @@ def create_app(services: Services) -> web.Application:
 
 
 def _routes() -> Iterator[web.RouteDef]:
-    """Yield every route, with and without a slash at its end."""
+    """Yield every route, with and without a slash at its end; GET serves HEAD too."""
     for method, path, handler in ROUTES:
         for spelling in (path, f"{path}/"):
             yield web.route(method, spelling, handler, expect_handler=expect_later)
-            if method == "GET":
-                yield web.route("HEAD", spelling, handler, expect_handler=expect_later)
 
 
 @web.middleware

@@ -79,7 +79,8 @@ class Guard:
             origins=frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins),
         )
 
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let the request through, answer a preflight, or refuse.
 
         Raises:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def test_the_life_of_a_sandbox(api: Api) -> None:
     asked = {
-        "image": "alpine:latest",
+        "image": "stacyvm/quickjs",
         "memory_mb": 256,
         "ttl": "10m",
         "owner_id": "nobody",
@@ -39,7 +39,7 @@ async def test_the_life_of_a_sandbox(api: Api) -> None:
         ("id", spawned["id"]),
         ("state", "running"),
         ("provider", "local"),
-        ("image", "alpine:latest"),
+        ("image", "stacyvm/quickjs"),
         ("memory_mb", 256),
         ("vcpus", 1),
         ("owner_id", "alice"),
