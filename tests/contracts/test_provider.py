@@ -121,7 +121,7 @@ async def test_removing_ends_the_pipe(provider: Provider) -> None:
 async def test_attaching_again_works_in_the_midst_of_output(provider: Provider) -> None:
     wanted = spec()
     async with running(provider, wanted) as first:
-        async with first.stream("exec", argv=["sh", "-c", "yes"]) as noise:
+        async with first.stream("exec", argv=["yes", f"y-{wanted.id}"]) as noise:
             await anext(aiter(noise))
             second = await Channel.open(await provider.attach(wanted.id), lease=60, timeout=20)
             assert second.info.boot == first.info.boot
@@ -130,7 +130,8 @@ async def test_attaching_again_works_in_the_midst_of_output(provider: Provider) 
                 [event async for event in noise]
         assert first.closed
         third = await Channel.open(await provider.attach(wanted.id), lease=60, timeout=20)
-        assert (await run(third, "pgrep -x yes || echo none"))[1] == "none\n"
+        look = f"grep -las 'y-[s]{wanted.id[1:]}' /proc/[0-9]*/cmdline || echo none"
+        assert (await run(third, look))[1] == "none\n"
         await third.close()
         await second.close()
 
