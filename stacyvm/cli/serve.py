@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from stacyvm.api.server import serve as run_server
-from stacyvm.cli.errors import CommandError, ExitCode, domain_errors
+from stacyvm.cli.errors import CommandError, domain_errors
+from stacyvm.cli.settings import read_settings, variable
 from stacyvm.config import Settings
 
 
 def _all_settings() -> str:
     lines = ["\b", "Every setting, as a variable of the environment or a line of ./.env:"]
     for name, field in Settings.model_fields.items():
-        lines += [f"  {_variable(name)}", f"      {field.description}"]
+        lines += [f"  {variable(name)}", f"      {field.description}"]
     return "\n".join(lines)
-
-
-def _variable(name: str) -> str:
-    return f"STACYVM_{name.upper()}"
 
 
 @click.command(epilog=_all_settings())
@@ -53,24 +49,3 @@ def serve(**options: Any) -> None:
             asyncio.run(run_server(settings))
         except OSError as error:  # such as a data directory that cannot be written
             raise CommandError(f"cannot serve: {error}") from error
-
-
-def read_settings(given: dict[str, Any]) -> Settings:
-    """Return the settings: ``given`` first, then the environment, then the defaults.
-
-    Raises:
-        CommandError: A value cannot be used; names each option or variable, never the value,
-            which may be a secret.
-    """
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        problems = [
-            f"{_source(str(problem['loc'][0]), given)}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
-        raise CommandError("bad settings: " + "; ".join(problems), code=ExitCode.USAGE) from error
-
-
-def _source(name: str, given: dict[str, Any]) -> str:
-    return f"--{name.replace('_', '-')}" if name in given else _variable(name)

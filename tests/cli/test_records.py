@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import click
 from stacyvm_sdk import Client
 
 from stacyvm.cli.errors import ExitCode
@@ -132,7 +133,7 @@ def test_list_on_a_terminal_fits_it(shell: Shell, spawned: Callable[[str], str])
     )
     plain = _on_a_terminal(shell, "list", columns=90, NO_COLOR="1")
     assert sandbox_id in plain
-    assert max(len(line) for line in plain.splitlines()) <= 90
+    assert max(len(click.unstyle(line)) for line in plain.splitlines()) <= 90
     assert "o" * 100 not in plain
     assert "\x1b[3" not in plain
 
