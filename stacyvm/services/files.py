@@ -110,7 +110,7 @@ class Files:
                 raise AgentError("the agent sent a file's bytes before its description")
             yield OpenFile(
                 stream,
-                file_info(first.fields.get("info")),
+                file_info(first.fields),
                 _count(first.fields, "offset"),
                 _count(first.fields, "length"),
             )
