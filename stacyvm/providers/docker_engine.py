@@ -1,6 +1,7 @@
 """The Docker library off the event loop."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -75,6 +76,7 @@ class Engine:
     def _connect(self) -> docker.APIClient:
         options: dict[str, Any] = {"tls": self.tls} if self.tls else {}
         with translated(self.address):
+            self._knock()
             return docker.APIClient(
                 base_url=self.address,
                 version="auto",
@@ -82,3 +84,11 @@ class Engine:
                 max_pool_size=_THREADS,
                 **options,
             )
+
+    def _knock(self) -> None:
+        """Connect once by ourselves: the library leaves its socket open when it finds nobody."""
+        path = self.address.removeprefix("unix://")
+        if path != self.address:
+            with socket.socket(socket.AF_UNIX) as knocking:
+                knocking.settimeout(_TIMEOUT)
+                knocking.connect(path)

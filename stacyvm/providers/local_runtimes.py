@@ -68,6 +68,7 @@ def _installed(program: Path) -> Runtime:
 
 def _write_launcher(extension: Path, bin_dir: Path) -> Runtime:
     script = Path(__file__).with_name("quickjs_shell.py")
+    prelude = script.with_name("quickjs_prelude.js")
     folder = bin_dir / "quickjs"
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     command = shlex.join([interpreter(), "-IS", str(script), str(extension)])
@@ -76,4 +77,4 @@ def _write_launcher(extension: Path, bin_dir: Path) -> Runtime:
     fresh.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     fresh.chmod(0o755)
     fresh.replace(launcher)  # at once: another sandbox may be starting it now
-    return Runtime(folder, (folder, script, extension))
+    return Runtime(folder, (folder, script, prelude, extension))

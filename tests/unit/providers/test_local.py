@@ -160,7 +160,7 @@ def test_a_runtime_that_is_missing_says_what_to_install(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(local_runtimes.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ImageNotFoundError, match=r"stacyvm\[runtimes\]"):
         local_runtimes.find_runtime(image, tmp_path)
 
