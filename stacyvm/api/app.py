@@ -22,6 +22,8 @@ log = logging.getLogger("stacyvm.access")
 
 PREFIX = "/api/v1"
 
+_VERSION = version("stacyvm")  # reads files, so not on the loop
+
 _SANE_ID = re.compile("[\x21-\x7e]{1,128}")
 _SANDBOX = f"{PREFIX}/sandboxes/{{id}}"
 _FILES = f"{_SANDBOX}/files"
@@ -63,8 +65,8 @@ def create_app(services: Services) -> web.Application:
     guard = Guard.of(services.settings)
     app = web.Application(middlewares=[identify, errors, guard.check])
     app[SERVICES] = services
-    app[VERSION] = version("stacyvm")
-    app.on_response_prepare.append(_add_request_id)
+    app[VERSION] = _VERSION
+    app.on_response_prepare.append(_add_headers)
     app.on_response_prepare.append(guard.on_prepare)
     app.add_routes(_routes())
     return app
@@ -104,5 +106,6 @@ def request_id(sent: str) -> str:
     return sent if _SANE_ID.fullmatch(sent) else str(uuid.uuid4())
 
 
-async def _add_request_id(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Request-ID"] = request[REQUEST_ID]
+    response.headers["Server"] = "stacyvm"  # else aiohttp tells its version

@@ -9,16 +9,19 @@ from typing import Any
 from aiohttp import web
 
 from stacyvm.api.body import declared_size, read_json, upload
-from stacyvm.api.context import services_of
+from stacyvm.api.context import REQUEST_ID, services_of
+from stacyvm.api.errors import error_body
 from stacyvm.api.query import owner_of, params, parse_mode, required
 from stacyvm.api.schemas import ChmodBody, MoveBody, WriteBody
 from stacyvm.api.streams import send_body
 from stacyvm.api.wire import json_response, raw_path, timestamp_seconds
-from stacyvm.domain.errors import InvalidRequestError, NotAFileError
+from stacyvm.domain.errors import ConflictError, InvalidRequestError, NotAFileError
 from stacyvm.domain.file import FileInfo
 from stacyvm.services.files import OpenFile, WrittenFile
 
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+# Up to 15 digits: no file is larger, and every such number is exact on the way to the agent.
+_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
+BEYOND = 10**15  # an offset behind the end of every file
 
 
 def file_item(info: FileInfo) -> dict[str, Any]:
@@ -83,15 +86,22 @@ async def read_file(request: web.Request) -> web.StreamResponse:
     async with opened as file:
         size = file.info.size
         if wanted.partial and size and not file.length:
-            return web.Response(
-                status=416, headers=_headers(file.info) | {"Content-Range": f"bytes */{size}"}
-            )
+            return _unsatisfiable(request, size)
         partial = wanted.partial and size > 0
         response = web.StreamResponse(status=206 if partial else 200, headers=_headers(file.info))
         if partial:
             response.headers["Content-Range"] = _content_range(file)
         response.content_length = file.length
         return await send_body(request, response, aiter(file))
+
+
+def _unsatisfiable(request: web.Request, size: int) -> web.Response:
+    message = f"range is outside the file's {size} bytes"
+    return web.Response(
+        status=416,
+        body=error_body("BAD_REQUEST", message, request[REQUEST_ID], {}),
+        headers={"Content-Type": "application/json", "Content-Range": f"bytes */{size}"},
+    )
 
 
 async def _head(request: web.Request) -> web.Response:
@@ -135,7 +145,7 @@ def parse_range(request: web.Request) -> WantedRange:
     first, last = found.groups()
     if not first:
         # The last 0 bytes are none: an offset no file reaches says so.
-        return WantedRange(-int(last) or 2**62, None, partial=True) if last else WantedRange()
+        return WantedRange(-int(last) or BEYOND, None, partial=True) if last else WantedRange()
     if last and int(last) < int(first):
         return WantedRange()
     return WantedRange(int(first), int(last) - int(first) + 1 if last else None, partial=True)
@@ -145,9 +155,12 @@ async def delete(request: web.Request) -> web.Response:
     """Delete a file, or with ``recursive=true`` a folder; what is missing is success."""
     sandbox_id, path = _target(request)
     recursive = params(request).get("recursive") == "true"
-    await services_of(request).files.delete(
-        sandbox_id, path, recursive=recursive, owner_id=owner_of(request)
-    )
+    try:
+        await services_of(request).files.delete(
+            sandbox_id, path, recursive=recursive, owner_id=owner_of(request)
+        )
+    except ConflictError as error:  # a folder that is not empty
+        raise InvalidRequestError(f"{error.message} (recursive=true deletes folders)") from error
     return json_response({"status": "deleted"})
 
 

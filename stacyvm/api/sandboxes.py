@@ -61,7 +61,15 @@ async def spawn(request: web.Request) -> web.Response:
             read_only=body.read_only,
         )
     )
-    return json_response(sandbox_item(sandbox), status=201)
+    response = json_response(sandbox_item(sandbox), status=201)
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except BaseException:
+        # The caller left just now and will never learn the id: nobody else would destroy it.
+        await services_of(request).sandboxes.destroy(sandbox.id)
+        raise
+    return response
 
 
 async def list_sandboxes(request: web.Request) -> web.Response:

@@ -98,7 +98,9 @@ async def test_the_root_is_listed_when_nothing_is_named(api: Api, shared: str) -
         ("bytes=-99", 206, b"0123456789", "bytes 0-9/10"),
         ("bytes=10-", 416, b"", "bytes */10"),
         ("bytes=-0", 416, b"", "bytes */10"),
-        ("bytes=9999999999999999999-", 416, b"", "bytes */10"),
+        ("bytes=999999999999999-", 416, b"", "bytes */10"),
+        ("bytes=-999999999999999", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=9999999999999999999-", 200, b"0123456789", None),
         ("bytes=4-2", 200, b"0123456789", None),
         ("bytes=-", 200, b"0123456789", None),
         ("bytes=0-1,4-5", 200, b"0123456789", None),
@@ -137,7 +139,6 @@ BAD_PATHS: list[tuple[str, int, str]] = [
     ("/workspace/../etc/passwd", 400, '".."'),
     ("a%00b", 400, "NUL"),
     ("x" * 5000, 400, "5000 bytes, limit 4096"),
-    ("a/" * 2000, 400, ""),
     ("x" * 300, 400, ""),
     ("loop", 400, ""),
     ("loop/x", 400, ""),
@@ -157,14 +158,18 @@ async def test_bad_paths(
     await api.exec(shared, "touch file; ln -sfn loop loop")
     if (path, rest) == ("", "/list?path="):
         return
-    if path == "loop" and method in {"PUT", "DELETE"}:
-        return  # the link itself is replaced or deleted
-    if method == "DELETE" and path in {"loop/x", "file/x", "a/" * 2000, "x" * 300}:
+    if path == "loop" and (method in {"PUT", "DELETE"} or rest.startswith("/stat")):
+        return  # it is the link itself that is replaced, deleted or described
+    if method == "DELETE" and path in {"loop/x", "file/x", "x" * 300}:
         got, _ = await api.call(method, files(shared, rest + path))
         assert got in {200, 400}  # what cannot exist is missing
         return
     got, answer = await api.call(method, files(shared, rest + path), data=b"")
-    assert (got, answer["code"]) == (status, "BAD_REQUEST"), answer
+    in_the_way = rest != "?path=" or method == "PUT"
+    assert (got, answer["code"]) in {
+        (status, "BAD_REQUEST"),
+        *([(409, "CONFLICT")] if in_the_way and method in {"PUT", "POST"} else []),
+    }, answer
     assert text in answer["message"]
 
 
@@ -316,7 +321,8 @@ async def test_broken_chunks_are_400_and_leave_no_file(api: Api, sandbox: str) -
     )
     answer = await asyncio.wait_for(reader.read(), 15)
     writer.close()
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b" 400 " in answer.splitlines()[0]
+    assert b'"code":"BAD_REQUEST"' in answer
     assert (await api.exec(sandbox, "ls -A"))["stdout"] == ""
 
 
