@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from stacyvm.store.sandboxes import SandboxStore
 
 log = logging.getLogger(__name__)
 
+CANCEL_AGAIN = 0.2  # seconds between two attempts to cancel a task
 RESTART_DELAY = 5.0  # seconds between two attempts to start a private Redis
 
 
@@ -140,6 +141,8 @@ def utc_now() -> datetime:
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    # More than once if need be: on Python 3.11 ``asyncio.wait_for``, which the Redis client
+    # connects through, loses a cancellation that comes at the moment the wait is over.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
