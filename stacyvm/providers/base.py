@@ -6,6 +6,8 @@ from typing import Protocol
 from stacyvm.domain.pipe import Pipe
 from stacyvm.domain.sandbox import SandboxSpec
 
+BASE_CAPABILITIES = ("spawn", "exec", "exec_stream", "files", "console", "health")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:

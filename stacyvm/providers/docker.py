@@ -17,7 +17,7 @@ from stacyvm.domain.errors import (
 )
 from stacyvm.domain.pipe import Pipe
 from stacyvm.domain.sandbox import SandboxSpec
-from stacyvm.providers.base import Found, Health
+from stacyvm.providers.base import BASE_CAPABILITIES, Found, Health
 from stacyvm.providers.docker_attach import DockerPipe, attach
 from stacyvm.providers.docker_engine import Engine
 from stacyvm.providers.docker_found import from_inspection, from_listing
@@ -73,7 +73,7 @@ class DockerProvider:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What ``GET /providers`` lists."""
-        return ("spawn", "exec", "exec_stream", "files", "network", "limits", "adoption")
+        return (*BASE_CAPABILITIES, "runtime_inventory", "container")
 
     @property
     def config(self) -> dict[str, str]:

@@ -7,7 +7,6 @@ from docker import APIClient
 from docker.errors import NotFound
 
 from stacyvm.domain.errors import (
-    DeadlineExceededError,
     ImageNotFoundError,
     ProviderError,
     StacyError,
@@ -75,7 +74,7 @@ class Puller:
             raise ImageNotFoundError(image, explanation(error)) from error
         except UnavailableError:
             raise
-        except (StacyError, DeadlineExceededError) as error:
+        except StacyError as error:
             raise ImageNotFoundError(image, error.message) from error
         finally:
             stop.set()

@@ -13,7 +13,7 @@ from pathlib import Path
 from stacyvm.domain.errors import ProviderError
 from stacyvm.domain.pipe import Pipe
 from stacyvm.domain.sandbox import SandboxSpec, is_sandbox_id
-from stacyvm.providers.base import Found, Health
+from stacyvm.providers.base import BASE_CAPABILITIES, Found, Health
 from stacyvm.providers.local_folders import Folders
 from stacyvm.providers.local_launcher import Launcher
 from stacyvm.providers.local_process import AgentProcess
@@ -47,7 +47,8 @@ class LocalProvider:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What ``GET /providers`` lists."""
-        return ("spawn", "exec", "exec_stream", "files")
+        caged = self._launcher.caged
+        return (*BASE_CAPABILITIES, "userspace_isolation") if caged else BASE_CAPABILITIES
 
     @property
     def config(self) -> dict[str, str]:

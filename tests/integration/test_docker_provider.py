@@ -95,6 +95,26 @@ async def test_too_much_memory_kills_the_guest_and_not_the_sandbox(
         assert await run(channel, "echo alive") == (0, "alive\n")
 
 
+async def test_a_sandbox_that_ran_out_of_memory_is_found_so(provider: DockerProvider) -> None:
+    wanted = spec(memory_mb=128)
+    async with running(provider, wanted) as channel:
+        await run(channel, "node -e 'const a=[];for(;;)a.push(Buffer.alloc(1e7,1))'")
+        killing = asyncio.create_task(run(channel, f"kill -9 {channel.info.pid}"))
+        async with asyncio.timeout(10):
+            await channel.wait_closed()
+        await asyncio.gather(killing, return_exceptions=True)
+
+        async def known() -> bool:
+            found = await provider.find(wanted.id)
+            return found is not None and not found.running
+
+        await wait_until(known)
+        found = await provider.find(wanted.id)
+        assert found is not None
+        assert (found.oom_killed, found.exit_code) == (True, 137)
+        assert await provider.list() == [found]
+
+
 async def test_a_fork_bomb_stays_inside(provider: DockerProvider) -> None:
     async with running(provider, spec(pids=64)) as channel:
         code, said = await run(channel, "i=0; while [ $i -lt 200 ]; do sleep 5 & i=$((i+1)); done")
