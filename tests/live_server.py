@@ -36,7 +36,7 @@ class LiveServer:
         start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stacyvm.cli.main", "serve"],
+                [Path(sys.executable).with_name("stacyvm"), "serve"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -106,12 +106,14 @@ class Sandboxes:
                 max_sandboxes=self.settings.max_sandboxes,
                 max_per_owner=self.settings.max_sandboxes_per_owner,
             )
+            _raise_if_cancelled()
             # A task of its own, never cancelled: an engine call under way cannot be taken back, so
             # a caller that leaves must not stop us from knowing what there is to undo.
             build = asyncio.create_task(
                 self._build(provider, spec, sandbox), name=f"spawn {spec.id}"
             )
-            return await asyncio.shield(build)
+            running = await asyncio.shield(build)
+            _raise_if_cancelled()
         except BaseException as error:
             await self.fleet.finish(
                 self._undo(provider, sandbox, build, error), name=f"undo {sandbox.id}"
@@ -119,6 +121,7 @@ class Sandboxes:
             raise
         finally:
             self.fleet.spawning.discard(sandbox.id)
+        return running
 
     async def get(self, sandbox_id: str, *, owner_id: str = "") -> Sandbox:
         """Return a live sandbox.
@@ -413,6 +416,13 @@ def why_ended(found: Found | None) -> tuple[SandboxState, str]:
     if found.oom_killed:
         return SandboxState.ERROR, f"out of memory (exit code {found.exit_code})"
     return SandboxState.ERROR, f"its agent ended with exit code {found.exit_code}"
+
+
+def _raise_if_cancelled() -> None:
+    """Raise if this task was cancelled and ``asyncio.wait_for`` below lost that (Python 3.11)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _within(name: str, value: int, low: int, high: int) -> int:

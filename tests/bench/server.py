@@ -72,7 +72,7 @@ def running_server(**settings: str) -> Iterator[Server]:
         }
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-m", "stacyvm.cli.main", "serve"],
+                [Path(sys.executable).with_name("stacyvm"), "serve"],
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
