@@ -1,5 +1,6 @@
 """What a server, or the way to it, may do wrong."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -213,7 +214,13 @@ def test_output_that_comes_together_with_an_error_line_is_not_lost(faulty: Fault
             next(chunks)
 
 
-async def test_the_asynchronous_stream_is_as_strict(faulty: FaultyServer) -> None:
+def test_the_asynchronous_stream_is_as_strict(faulty: FaultyServer) -> None:
+    # With a loop of its own: the other end's descriptors are this process's too, and closed when
+    # its threads get to it.
+    asyncio.run(_stream_faults(faulty))
+
+
+async def _stream_faults(faulty: FaultyServer) -> None:
     cases: list[tuple[list[Step], type[StacyVMError]]] = [
         ([answer(b'{"code":"NOPE","message":"m"}', "400 No")], StacyVMError),
         ([CHUNKED, chunk(OUT), LAST], StreamInterrupted),
