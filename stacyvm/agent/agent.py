@@ -39,12 +39,14 @@ LEASE_OVER = 124
 class Agent:
     """One agent process. ``run`` returns its exit status."""
 
-    def __init__(self, options: Options, paths: Paths) -> None:
+    def __init__(self, options: Options, paths: Paths, environment: dict[bytes, bytes]) -> None:
+        """Serve with ``environment`` as what commands inherit."""
         self.loop = Loop()
         self.outbox = Outbox(self.loop, 1)
         self.boot = os.urandom(8).hex()
         self._options = options
         self._paths = paths
+        self._environment = environment
         self._splitter = LineSplitter()
         self._live: dict[int, Live] = {}
         self._last_id = 0
@@ -92,7 +94,9 @@ class Agent:
         if self._operations is None:
             from stacyvm.agent.operations import Operations
 
-            self._operations = Operations(self.loop, self._options, self._paths, self.boot)
+            self._operations = Operations(
+                self.loop, self._options, self._paths, self._environment, self.boot
+            )
             self._operations.on_terminate(lambda: self.stop(143))
         return self._operations
 

@@ -18,6 +18,17 @@ MARK = b"STACYVM_EXEC"
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _LAST_ROUNDS = 100
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Mark:
+    """By what everything that a command starts can be found."""
+
+    __slots__ = ("since", "value")
+
+    def __init__(self, value: bytes, since: int) -> None:
+        self.value = value  # of the variable MARK in their environment
+        self.since = since  # before the command's start; clock ticks since boot
 
 
 class Children:
@@ -34,10 +45,12 @@ class Children:
         signal.signal(signal.SIGCHLD, lambda *_: loop.post(self._reap))
         self._own()
 
-    def mark(self) -> bytes:
-        """Return a value of MARK for one new command; by it all it starts can be found."""
+    def mark(self) -> Mark:
+        """Return the mark of a command that is about to be started."""
         self._count += 1
-        return b"%b.%d." % (self._boot, self._count)
+        # A tick early: a process's own start is rounded down.
+        since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) - 1
+        return Mark(b"%b.%d." % (self._boot, self._count), since)
 
     def on_exit(self, pid: int, callback: Callable[[int], None]) -> None:
         """Call back with the wait status once child ``pid`` has ended."""
@@ -51,7 +64,7 @@ class Children:
         """Undo ``listen``. Idempotent."""
         self._listeners.discard(callback)
 
-    def family(self, pid: int, mark: bytes, *, since: int, alone: bool) -> set[int]:
+    def family(self, pid: int, mark: Mark, *, alone: bool) -> set[int]:
         """Return the living processes of one command.
 
         They are its group and session, all below it, and all that carry its mark: that finds the
@@ -60,7 +73,6 @@ class Children:
         Args:
             pid: The command's first process, which may have ended.
             mark: Its mark.
-            since: When it was started, in clock ticks since boot.
             alone: No other command is under way; then orphans without any mark are its own too.
         """
         table = processes()
@@ -71,7 +83,7 @@ class Children:
                 roots.add(process.pid)
         known = descendants(table, roots)
         for process in table.values():
-            if process.pid not in known and self._carries(process, me, mark, since, alone=alone):
+            if process.pid not in known and self._carries(process, me, mark, alone=alone):
                 roots.add(process.pid)
         return self._living(table, descendants(table, roots) - {me})
 
@@ -105,11 +117,11 @@ class Children:
     def _living(table: dict[int, Process], pids: set[int]) -> set[int]:
         return {pid for pid in pids if pid in table and table[pid].alive}
 
-    def _carries(self, process: Process, me: int, mark: bytes, since: int, *, alone: bool) -> bool:
-        if environment_holds(process.pid, MARK + b"=" + mark):
+    def _carries(self, process: Process, me: int, mark: Mark, *, alone: bool) -> bool:
+        if environment_holds(process.pid, MARK + b"=" + mark.value):
             return True
         orphan = process.parent == me and process.pid not in self._ends
-        if not (alone and orphan and process.start >= since):
+        if not (alone and orphan and process.start >= mark.since):
             return False
         return not environment_holds(process.pid, MARK + b"=" + self._boot + b".")
 

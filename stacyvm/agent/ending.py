@@ -21,8 +21,10 @@ class Ending:
     """SIGTERM to a family, after a grace SIGKILL until none is left, then a call."""
 
     def __init__(
-        self, loop: Loop, family: Callable[[], set[int]], done: Callable[[], None]
+        self, loop: Loop, first: int, family: Callable[[], set[int]], done: Callable[[], None]
     ) -> None:
+        """Prepare to end ``family``, which process ``first`` began; nothing is sent yet."""
+        self._first = first
         self.begun = False
         self.over = False
         self._loop = loop
@@ -40,7 +42,9 @@ class Ending:
         if not self.begun and grace > 0:
             self.begun = True
             members = self._family()
-            kill(members, signal.SIGTERM)
+            # The first process first: it would else end by itself because its child did.
+            kill(members & {self._first}, signal.SIGTERM)
+            kill(members - {self._first}, signal.SIGTERM)
             kill(members, signal.SIGCONT)  # a stopped process hears SIGTERM only then
             self._loop.later(grace, self._harden)
             self._look_later(_FIRST_LOOK)
@@ -51,7 +55,7 @@ class Ending:
 
     def look(self) -> None:
         """Look now whether anybody is left, as a child has just ended."""
-        if self.begun and not self.over:
+        if self.begun and not self.over and not self._hard:
             self._look()
 
     def _harden(self) -> None:
@@ -79,7 +83,7 @@ class Ending:
     def _look_later(self, seconds: float) -> None:
         if self._next is not None:
             self._next.cancel()
-        self._next = self._loop.later(seconds, self.look)
+        self._next = self._loop.later(seconds, self._look)
 
     def _finish(self) -> None:
         self.over = True

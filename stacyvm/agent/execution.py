@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from stacyvm.agent.children import Children
+from stacyvm.agent.children import Children, Mark
 from stacyvm.agent.ending import Ending
 from stacyvm.agent.failure import Failure
 from stacyvm.agent.feed import Feed, InputWindow
@@ -16,8 +16,6 @@ from stacyvm.agent.loop import Loop, Timer
 from stacyvm.agent.pump import Leftovers, Pump
 from stacyvm.agent.requests import Live, Reply, override
 from stacyvm.agent.spawn import Spawned
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Limits:
@@ -55,7 +53,7 @@ class Execution(Live):
     """
 
     def __init__(
-        self, reply: Reply, commands: Commands, spawned: Spawned, mark: bytes, limits: Limits
+        self, reply: Reply, commands: Commands, spawned: Spawned, mark: Mark, limits: Limits
     ) -> None:
         """Take charge of ``spawned``, whose environment carries ``mark``."""
         super().__init__(reply)
@@ -68,7 +66,6 @@ class Execution(Live):
         self._window = limits.window
         self._kept = 0  # bytes of output sent
         self._started = time.monotonic()
-        self._since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) - 1
         self._ended = 0.0
         self._status: int | None = None
         self._timed_out = self._truncated = self._over = False
@@ -76,7 +73,9 @@ class Execution(Live):
         self._feed = Feed(self._loop, spawned.stdin, InputWindow(self._grant))
         self._open = 0
         self._pumps: list[Pump] = []
-        self._ending = Ending(self._loop, self._family, lambda: self.guarded(self._settle))
+        self._ending = Ending(
+            self._loop, self._pid, self._family, lambda: self.guarded(self._settle)
+        )
         self._timer: Timer | None = None
         commands.running.add(self)
         for fd, number in ((spawned.stdout, 1), (spawned.stderr, 2)):
@@ -208,12 +207,11 @@ class Execution(Live):
         if self._timer is not None:
             self._timer.cancel()
         self.guarded(self._feed.close)
-        if not self._ending.begun:
-            self.guarded(self._settle)
+        self.guarded(self._settle)
 
     def _family(self) -> set[int]:
         alone = not (self._commands.running - {self})
-        return self._children.family(self._pid, self._mark, since=self._since, alone=alone)
+        return self._children.family(self._pid, self._mark, alone=alone)
 
     def _settle(self) -> None:
         """End the request if nothing is left to wait for."""

@@ -8,7 +8,7 @@ import sys
 from stacyvm.agent.agent import Agent
 from stacyvm.agent.options import OptionError, Options
 from stacyvm.agent.paths import Paths
-from stacyvm.agent.privileges import StartError, close_inherited, enter
+from stacyvm.agent.privileges import StartError, close_inherited, enter, initial_environment
 
 _USAGE = 64
 _CANNOT_START = 70
@@ -22,9 +22,10 @@ def main(arguments: list[str]) -> int:
         return _refuse(_USAGE, error)
     paths = Paths(options.workspace, options.path_map)
     close_inherited()
+    environment = initial_environment()
     try:
         enter(paths.home, options.uid)
-        agent = Agent(options, paths)
+        agent = Agent(options, paths, environment)
         return agent.run()
     except StartError as error:
         return _refuse(_CANNOT_START, error)

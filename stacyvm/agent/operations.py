@@ -43,10 +43,12 @@ _SIGNALS = {number.name: int(number) for number in signal.Signals}
 class Operations:
     """The table of operations, and what they share."""
 
-    def __init__(self, loop: Loop, options: Options, paths: Paths, boot: str) -> None:
+    def __init__(
+        self, loop: Loop, options: Options, paths: Paths, environment: dict[bytes, bytes], boot: str
+    ) -> None:
         self._loop = loop
         self._paths = paths
-        self._environment = guest_environment(paths.home)
+        self._environment = guest_environment(environment, paths.home)
         self._logs = Logs()
         self._children = Children(loop, boot, contained=options.contained)
         self._commands = Commands(loop, self._children, self._logs)
@@ -85,7 +87,7 @@ class Operations:
     def _exec(self, frame: Frame, reply: Reply) -> Live:
         argv = _strings(frame.get("argv"))
         mark = self._children.mark()
-        environment = {**self._environment, **_environment(frame.get("env")), MARK: mark}
+        environment = {**self._environment, **_environment(frame.get("env")), MARK: mark.value}
         cwd = self._working_directory(frame)
         stdin = fields.boolean(frame, "stdin")
         limits = Limits(

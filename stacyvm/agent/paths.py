@@ -40,8 +40,12 @@ class Paths:
             raise Failure("invalid_path", failure.message) from failure
         if not path or len(path) > _LONGEST:
             raise Failure("invalid_path", f"a path has 1 to {_LONGEST} bytes, not {len(path)}")
+        # Only what cannot change the meaning is tidied: `..` behind a link is the kernel's to say.
+        parts = [part for part in path.split(b"/") if part not in {b"", b"."}]
+        tidy = b"/".join(parts) + (b"/" if parts and path.endswith(b"/") else b"")
         if not path.startswith(b"/"):
-            return os.path.join(self.home, path)
+            return os.path.join(self.home, tidy) if tidy else self.home
+        path = b"/" + tidy
         return self._swap(path, self._outer, self._inner)
 
     def shown(self, path: bytes) -> str:

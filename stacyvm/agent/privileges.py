@@ -59,9 +59,22 @@ def _become(uid: int) -> None:
     raise StartError("root could be taken back")
 
 
-def guest_environment(home: bytes) -> dict[bytes, bytes]:
+def initial_environment() -> dict[bytes, bytes]:
+    """Return the variables this process was started with; to be called before root is given up.
+
+    ``os.environ`` may hold one more by now: Python sets LC_CTYPE where no locale is set.
+    """
+    try:
+        with open("/proc/self/environ", "rb", buffering=0) as file:
+            pairs = [entry.partition(b"=") for entry in file.readall().split(b"\0") if entry]
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, _, value in pairs}
+
+
+def guest_environment(initial: dict[bytes, bytes], home: bytes) -> dict[bytes, bytes]:
     """Return what every command inherits: the image's own variables, nothing of the agent's."""
-    found = {k: v for k, v in os.environb.items() if not k.startswith(b"STACYVM_")}
+    found = {k: v for k, v in initial.items() if k and not k.startswith(b"STACYVM_")}
     if found.get(b"HOME", b"") in {b"", b"/"} or (found[b"HOME"] == b"/root" and os.getuid() != 0):
         found[b"HOME"] = home
     found.setdefault(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")

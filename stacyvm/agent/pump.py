@@ -128,7 +128,8 @@ class Leftovers:
     def adopt(self, fd: int) -> None:
         """Own ``fd``; beyond 64 the oldest is closed."""
         self._fds.append(fd)
-        self._loop.watch(fd, lambda _: self._ready(fd))
+        self._resume(fd)
+        self._ready(fd)  # mostly its end is there already
         if len(self._fds) > _MOST_LEFTOVERS:
             self._close(self._fds[0])
 

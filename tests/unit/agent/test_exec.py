@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.conftest import StartAgent
-from tests.unit.agent.driver import Driver, alive, data_of, encoded, wait_until
+from tests.unit.agent.driver import Driver, Frame, alive, data_of, encoded, wait_until
 
 
 def _pid_in(path: Path) -> int:
@@ -278,9 +278,9 @@ def test_a_fork_bomb_ends(agent: Driver) -> None:
 
 def test_no_room_for_a_process_is_said(start: StartAgent) -> None:
     agent = start()
-    resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (12, 12))
+    resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (16, 16))
     answers = [agent.begin("exec", argv=["sleep", "0.5"]) for _ in range(12)]
-    ends = {}
+    ends: dict[int, Frame] = {}
     while len(ends) < len(answers):
         frame = agent.frame()
         if frame["ev"] in {"ok", "error"}:
@@ -299,10 +299,10 @@ def test_logs_are_bounded_and_fit_a_frame(agent: Driver) -> None:
     agent.run("head", "-c", "2000000", "/dev/zero", max_output=1)
     lines = agent.call("logs", lines=1000)["lines"]
     assert [len(line) for line in lines] == [4096]
-    agent.shell("for i in $(seq 20000); do printf '\\001\\002\\003 %d\\n' $i; done", max_output=1)
+    agent.shell("for i in $(seq 40000); do printf '\\001\\002\\003 %d\\n' $i; done", max_output=1)
     lines = agent.call("logs", lines=1_000_000)["lines"]
-    assert lines[-1] == "\x01\x02\x03 20000"
-    assert 10_000 < len(lines) < 20_000
+    assert lines[-1] == "\x01\x02\x03 40000"
+    assert 10_000 < len(lines) < 40_000
     assert agent.call("logs", lines=0)["lines"] == []
     agent.shell(r"printf '\001%.0s' $(seq 300000) | fold -w 3000", max_output=1)
     assert agent.call("logs", lines=1000)["lines"]
@@ -322,7 +322,7 @@ def test_twenty_commands_at_once_all_come_back(agent: Driver) -> None:
         agent.begin("exec", argv=["sh", "-c", f"sleep 0.0{n % 9}; echo {n}"]): n for n in range(20)
     }
     got: dict[int, bytes] = {}
-    ended = set()
+    ended: set[int] = set()
     while len(ended) < 20:
         frame = agent.frame()
         if frame["ev"] == "data":

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import skip_or_fail
 from tests.unit.agent.conftest import StartAgent
-from tests.unit.agent.driver import Driver, data_of, encoded
+from tests.unit.agent.driver import Driver, Frame, data_of, encoded
 
 
 def test_a_small_file_goes_there_and_back(agent: Driver) -> None:
@@ -146,7 +146,7 @@ def test_infos_follow_links_and_name_dangling_ones(agent: Driver) -> None:
     (agent.workspace / "dangling").symlink_to("nothing")
     (agent.workspace / "loop").symlink_to("loop")
     (agent.workspace / ".hidden").mkdir()
-    frames = agent.frames("list", path="")
+    frames = agent.frames("list", path=".")
     infos = [(Path(i["path"]).name, i["kind"]) for f in frames[:-1] for i in f["items"]]
     assert infos == [
         (".hidden", "dir"),
@@ -163,8 +163,8 @@ def test_infos_follow_links_and_name_dangling_ones(agent: Driver) -> None:
 def test_names_that_are_not_utf8_come_and_go_as_surrogates(agent: Driver) -> None:
     name = "bad\udcff\udc80"
     agent.put(name, b"x")
-    assert os.listdir(os.fsencode(agent.workspace)) == [b"bad\xff\x80"]
-    frames = agent.frames("list", path="")
+    assert [os.fsencode(p.name) for p in agent.workspace.iterdir()] == [b"bad\xff\x80"]
+    frames = agent.frames("list", path=".")
     assert frames[0]["items"][0]["path"] == f"{agent.workspace}/{name}"
     assert agent.frames("glob", pattern="bad*")[0]["items"] == [f"{agent.workspace}/{name}"]
     assert agent.read(name) == b"x"
@@ -303,7 +303,7 @@ def test_a_long_glob_can_be_cancelled_and_delays_nobody(agent: Driver) -> None:
     request_id = agent.begin("glob", pattern="/**/**/no-such-*")
     agent.begin("ping")
     agent.send(op="cancel", to=request_id)
-    ends = {}
+    ends: dict[int, Frame] = {}
     while len(ends) < 2:
         frame = agent.frame()
         ends[frame["id"]] = frame
