@@ -66,7 +66,7 @@ def recipe(name: str) -> Recipe:
 
 
 def loader(architecture: str) -> str:
-    """Return the path of the agent's dynamic loader.
+    """Return the file name of the agent's dynamic loader, in ``/.stacyvm/lib``.
 
     Args:
         architecture: As the engine names it, ``x86_64`` or ``amd64`` and the like.
@@ -76,7 +76,7 @@ def loader(architecture: str) -> str:
     """
     if architecture not in _LOADERS:
         raise ValueError(f"There is no agent for {architecture}, only for x86-64 and aarch64.")
-    return f"/.stacyvm/lib/{_LOADERS[architecture]}"
+    return _LOADERS[architecture]
 
 
 def _images() -> Path:
