@@ -23,7 +23,7 @@ from stacyvm.providers.docker_engine import Engine
 from stacyvm.providers.docker_found import from_inspection, from_listing
 from stacyvm.providers.docker_images import Puller, with_tag
 from stacyvm.providers.docker_network import OpenNetwork
-from stacyvm.providers.docker_spec import container_config
+from stacyvm.providers.docker_spec import AGENT_DIR, container_config
 from stacyvm.providers.docker_volume import AGENT_IMAGE, AgentVolumes
 
 _GONE_TIMEOUT = 30.0
@@ -162,6 +162,8 @@ class DockerProvider:
         if task := self._under_way.get(sandbox_id):
             await asyncio.wait([task])
         if pipe := self._pipes.pop(sandbox_id, None):
+            if f"exec {AGENT_DIR}/" in pipe.last_words():
+                self._volumes.doubt()  # the container's init did not find the agent
             await pipe.close()
         if sandbox_id not in self._created and await self.find(sandbox_id) is None:
             return

@@ -83,7 +83,9 @@ def _describe(image: dict[str, Any], name: str) -> AgentVolume:
         raise ProviderError(
             f"image {name} has no label {error}, run `stacyvm images build`"
         ) from error
-    return AgentVolume(name=f"stacyvm-agent-{digest[:_HASH_DIGITS]}", loader=loader)
+    return AgentVolume(
+        name=f"stacyvm-agent-{digest[:_HASH_DIGITS]}", loader=loader.rpartition("/")[2]
+    )
 
 
 def _helper(name: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from stacyvm.channel.channel import Channel
 from stacyvm.channel.events import Data
 from stacyvm.domain.errors import (
+    AgentError,
     ConflictError,
     ImageNotFoundError,
     InvalidRequestError,
@@ -22,6 +23,7 @@ from stacyvm.domain.errors import (
     UnavailableError,
 )
 from stacyvm.providers.docker import DockerProvider
+from stacyvm.providers.docker_spec import AgentVolume
 from tests.conftest import new_instance, skip_or_fail
 from tests.contracts.providers import run, running, spec, wait_until
 
@@ -324,3 +326,16 @@ def _static_busybox(folder: Path) -> Path:
         skip_or_fail(f"cannot download Debian's busybox-static: {done.stderr[-200:]}")
     subprocess.run(["dpkg", "-x", packages[0], folder], check=True)
     return next(path for path in folder.glob("**/bin/busybox") if path.is_file())
+
+
+async def test_an_agent_volume_that_was_emptied_is_filled_again(provider: DockerProvider) -> None:
+    lost = AgentVolume(name=f"stacyvm-agent-{provider._instance}", loader="ld-linux-x86-64.so.2")
+    provider._volumes._volume = lost
+    with pytest.raises(AgentError, match="No such file"):
+        async with running(provider, spec()):
+            pass
+    client = docker.APIClient()
+    await asyncio.to_thread(client.remove_volume, lost.name)
+    await asyncio.to_thread(client.close)
+    async with running(provider, spec()) as channel:
+        assert await run(channel, "echo back") == (0, "back\n")
