@@ -20,7 +20,7 @@ from stacyvm.services.services import Services
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_TIMEOUT = 5.0  # seconds that requests under way may still take when the server stops
+SHUTDOWN_TIMEOUT = 3.0  # seconds that requests under way may still take when the server stops
 LINGER = 10.0  # seconds a refused body is read on, so that its sender sees the answer
 
 

@@ -314,6 +314,19 @@ async def test_a_caller_who_leaves_an_upload_leaves_no_file(api: Api, sandbox: s
         await eventually(nothing)
 
 
+@pytest.mark.parametrize("route", ["?path=big", "/archive?path=big"])
+async def test_a_caller_who_leaves_a_download_leaves_nothing_running(
+    api: Api, sandbox: str, route: str
+) -> None:
+    await api.exec(sandbox, "head -c 50000000 /dev/zero > big")
+    reader, writer = await api.raw(
+        f"GET /api/v1{files(sandbox)}{route} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    )
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.transport.abort()
+    # That the request's task ends is what the guard of every test checks.
+
+
 async def test_broken_chunks_are_400_and_leave_no_file(api: Api, sandbox: str) -> None:
     reader, writer = await api.raw(
         f"PUT /api/v1{files(sandbox)}?path=half HTTP/1.1\r\nHost: localhost\r\n"

@@ -119,7 +119,7 @@ async def test_a_network_address_without_a_key_is_refused(tmp_path: Path) -> Non
         _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
     assert errors.decode().startswith(f"BAD_REQUEST: refusing to listen on {everywhere} without")
-    assert not list(tmp_path.iterdir())
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - refused before anything was touched
 
 
 async def test_a_port_in_use_is_said_clearly(tmp_path: Path) -> None:
