@@ -39,6 +39,8 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
     yield make
     for provider in made:
+        for found in await provider.list():  # a test that failed half way must not fail the next
+            await provider.remove(found.id)
         await provider.close()
 
 
