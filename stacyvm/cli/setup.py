@@ -26,7 +26,7 @@ from stacyvm.providers.images.engine import connected
 def setup(dev: bool, command: tuple[str, ...]) -> None:
     """Prepare this machine: Docker engine, Redis, images.
 
-    Does what is not done yet and says so; apt packages need root or sudo. COMMAND is run afterwards,
+    Does what is not done yet and says so; apt packages need root or sudo. COMMAND is run after it,
     on the local provider where no engine can be had. Without a COMMAND that is exit status 7.
     """
     settings = read_settings({})

@@ -118,14 +118,13 @@ def enter_group(arguments: Sequence[str]) -> None:
         CommandError: There is no such group, or no ``sg``.
     """
     user = getpass.getuser()
-    try:
-        members = grp.getgrnam("docker").gr_mem
-    except KeyError:
+    docker = next((group for group in grp.getgrall() if group.gr_name == "docker"), None)
+    if docker is None or docker.gr_gid in {os.getegid(), *os.getgroups()}:
         raise CommandError(
-            "this user may not use the Docker engine, and there is no group docker to join",
+            "this user may not use the Docker engine, and the group docker does not help",
             code=ExitCode.DENIED,
-        ) from None
-    if user not in members:
+        )
+    if user not in docker.gr_mem:
         join = ["usermod", "-aG", "docker", user]
         root = root_prefix(f"Adding {user} to the group docker", [" ".join(join)])
         commands.run([*root, *join], f"Adding {user} to the group docker")
