@@ -33,7 +33,7 @@ def _engine_error() -> str:
     except DockerException as error:
         return str(error)
     finally:
-        client.close()  # type: ignore[no-untyped-call]
+        client.close()
     return ""
 
 
@@ -75,7 +75,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
         if not identity.exists():
             identity.write_text(new_instance())
         return Settings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             **{"data_dir": data_dir, "provider": "local", "port": 0, **values},
         )
 
@@ -99,7 +99,7 @@ def left_in_engine() -> dict[str, list[str]]:
             ],
         }
     finally:
-        client.close()  # type: ignore[no-untyped-call]
+        client.close()
 
 
 def _volumes() -> set[str]:
@@ -108,7 +108,7 @@ def _volumes() -> set[str]:
         # The agent's own volume stays: it is shared by all sandboxes and named by its content.
         return {v.name for v in client.volumes.list() if not v.name.startswith("stacyvm-agent-")}
     finally:
-        client.close()  # type: ignore[no-untyped-call]
+        client.close()
 
 
 @pytest.fixture(autouse=True)

@@ -98,6 +98,7 @@ class SandboxNotFoundError(NotFoundError):
         self.sandbox_id = sandbox_id
         self.ended = ended
 
+    @override
     def details(self) -> dict[str, Any]:
         """Return what was not found; clients tell the kinds of 404 apart by this key."""
         return {"sandbox_id": self.sandbox_id}
@@ -111,6 +112,7 @@ class ProviderNotFoundError(NotFoundError):
         self.name = name
         self.known = known
 
+    @override
     def details(self) -> dict[str, Any]:
         """Return what was not found; clients tell the kinds of 404 apart by this key."""
         return {"provider": self.name}
@@ -123,6 +125,7 @@ class TemplateNotFoundError(NotFoundError):
         super().__init__(f'not found: template "{name}"')
         self.name = name
 
+    @override
     def details(self) -> dict[str, Any]:
         """Return what was not found; clients tell the kinds of 404 apart by this key."""
         return {"template": self.name}
@@ -136,6 +139,7 @@ class ImageNotFoundError(NotFoundError):
         self.image = image
         self.reason = reason
 
+    @override
     def details(self) -> dict[str, Any]:
         """Return what was not found; clients tell the kinds of 404 apart by this key."""
         return {"image": self.image}
@@ -148,6 +152,7 @@ class FileMissingError(NotFoundError):
         super().__init__(f"file not found: {path}")
         self.path = path
 
+    @override
     def details(self) -> dict[str, Any]:
         """Return what was not found; clients tell the kinds of 404 apart by this key."""
         return {"path": self.path}

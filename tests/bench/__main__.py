@@ -12,10 +12,11 @@ import platform
 import statistics
 import tarfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker
 from docker.models.containers import Container
@@ -226,7 +227,9 @@ def streaming(
 
     def theirs() -> float:
         def drain() -> None:
-            _, output = container.exec_run(["sh", "-c", command], stream=True)
+            output = cast(
+                "Iterator[bytes]", container.exec_run(["sh", "-c", command], stream=True).output
+            )
             total = sum(len(piece) for piece in output)
             if total != 100 * MB:
                 raise RuntimeError(f"the reference streamed {total} bytes")
@@ -244,7 +247,7 @@ def idle_memory(reference: Reference, sandbox_id: str, container: Container) -> 
         unit="MB",
         holds=lambda row: row.ours_p50 - row.reference_p50 <= 18,
     )
-    for name, kept in ((sandbox_id, row.ours), (container.id, row.reference)):
+    for name, kept in ((sandbox_id, row.ours), (str(container.id), row.reference)):
         processes = reference.client.api.top(name, "-eo pid,rss")["Processes"]
         kept.append(sum(int(rss) for _, rss in processes) * 1024 / MB)
     return row
@@ -299,7 +302,7 @@ def _end_all(server: Server) -> None:
 def machine() -> dict[str, Any]:
     engine = docker.from_env()
     version = engine.version()["Version"]
-    engine.close()  # type: ignore[no-untyped-call]
+    engine.close()
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cores": os.cpu_count(),

@@ -33,7 +33,7 @@ def make_server(tmp_path: Path) -> Iterator[MakeServer]:
     for network in client.networks.list(filters={"label": "stacyvm.instance"}):
         if network.name in left_in_engine()["networks"]:
             network.remove()
-    client.close()  # type: ignore[no-untyped-call]
+    client.close()
 
 
 @pytest.fixture
@@ -67,4 +67,4 @@ def _names(instance: str, *, all_: bool) -> set[str]:
         found = client.api.containers(all=all_, filters={"label": f"stacyvm.instance={instance}"})
         return {str(entry["Names"][0]).lstrip("/") for entry in found}
     finally:
-        client.close()  # type: ignore[no-untyped-call]
+        client.close()

@@ -100,7 +100,7 @@ def test_what_died_while_the_server_was_down_is_recorded_as_gone(make_server: Ma
 
     engine = docker.from_env()
     engine.api.remove_container(dying.id, force=True)
-    engine.close()  # type: ignore[no-untyped-call]
+    engine.close()
     server.start()
     with server.client() as client:
         assert {info.id for info in client.list()} == {sandbox.id}
@@ -210,7 +210,7 @@ def test_a_container_removed_behind_our_back_ends_the_record(make_server: MakeSe
         sandbox = client.spawn()
         engine.api.remove_container(sandbox.id, force=True)
         wait_until(lambda: not client.list(), "the record to end", timeout=10)
-    engine.close()  # type: ignore[no-untyped-call]
+    engine.close()
 
 
 def test_a_strangers_container_is_left_alone_and_an_orphan_is_not(make_server: MakeServer) -> None:
@@ -230,4 +230,4 @@ def test_a_strangers_container_is_left_alone_and_an_orphan_is_not(make_server: M
         stranger.reload()
     finally:
         stranger.remove(force=True)
-        engine.close()  # type: ignore[no-untyped-call]
+        engine.close()
