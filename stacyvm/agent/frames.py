@@ -59,10 +59,22 @@ def encode(frame: Frame) -> bytes:
     return _text(frame).encode("ascii") + b"\n"
 
 
+# Bytes that JSON text holds as they are, or with a two-letter escape.
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n\r"
+
+
 def encode_data(request_id: int, fd: int, data: bytes) -> bytes:
-    """Return the line of a ``data`` event; several times faster than ``encode``."""
-    text = binascii.b2a_base64(data, newline=False)
-    return b'{"id":%d,"ev":"data","fd":%d,"data":"%b"}\n' % (request_id, fd, text)
+    """Return the line of a ``data`` event; several times faster than ``encode``.
+
+    Plain text goes as ``text``, which is shorter than base64 and costs both ends far less; most
+    of what programs print is nothing else.
+    """
+    if data.translate(None, _PLAIN):
+        body = b'"data":"%b"' % binascii.b2a_base64(data, newline=False)
+    else:
+        text = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+        body = b'"text":"%b"' % text.replace(b"\t", b"\\t").replace(b"\r", b"\\r")
+    return b'{"id":%d,"ev":"data","fd":%d,%b}\n' % (request_id, fd, body)
 
 
 def text_size(text: str) -> int:

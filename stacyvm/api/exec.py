@@ -116,8 +116,7 @@ async def _relay(
     decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in _STREAMS}
     try:
         async for output in outputs:
-            if text := decoders[output.stream].decode(output.data):
-                await writer.send({"stream": output.stream, "data": text})
+            await writer.send_output(output.stream, output.data, decoders[output.stream])
         for name, decoder in decoders.items():
             if text := decoder.decode(b"", final=True):
                 await writer.send({"stream": name, "data": text})

@@ -97,13 +97,25 @@ def parse_credit(frame: dict[str, Any]) -> int:
 
 
 def _parse_data(frame: dict[str, Any]) -> Data:
-    fd, text = frame.get("fd", 1), frame.get("data")
-    if type(fd) is not int or fd not in {1, 2} or type(text) is not str:
+    fd = frame.get("fd", 1)
+    if type(fd) is not int or fd not in {1, 2}:
         raise ProtocolViolationError("a data event with wrong fields")
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
-        raise ProtocolViolationError("data that is not base64") from error
+    data = _plain(frame["text"]) if "text" in frame else _decoded(frame.get("data"))
     if len(data) > MAX_CHUNK:
         raise ProtocolViolationError(f"a chunk of more than {MAX_CHUNK} bytes")
     return Data(fd, data)
+
+
+def _plain(text: object) -> bytes:
+    if type(text) is not str or not text.isascii():
+        raise ProtocolViolationError("text that is not ASCII")
+    return text.encode("ascii")
+
+
+def _decoded(text: object) -> bytes:
+    if type(text) is not str:
+        raise ProtocolViolationError("a data event with wrong fields")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise ProtocolViolationError("data that is not base64") from error

@@ -3,8 +3,8 @@ import base64
 import time
 
 import pytest
-from stacyvm.agent.frames import DEFAULT_WINDOW, MAX_CHUNK
 
+from stacyvm.agent.frames import DEFAULT_WINDOW, MAX_CHUNK
 from stacyvm.channel.channel import Channel
 from stacyvm.channel.events import Data
 from stacyvm.domain.errors import ChannelClosedError, LimitExceededError, StorageFullError
