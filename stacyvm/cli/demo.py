@@ -85,7 +85,8 @@ def _left(settings: Settings, provider: str, server: DemoServer) -> list[str]:
         return [folder.name for folder in folders if is_sandbox_id(folder.name)]
     label = f"stacyvm.instance={server.instance}"
     with domain_errors(), connected(settings.docker_host) as client:
-        return [str(one.name) for one in client.containers.list(all=True, filters={"label": label})]
+        found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return [str(one.name) for one in found]
 
 
 def _print(timings: Sequence[Timings]) -> None:
