@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from stacyvm.domain.errors import UnavailableError
 
@@ -41,7 +41,9 @@ def _client(docker_host: str, timeout: float) -> docker.DockerClient:
 
 
 def reason(error: BaseException) -> str:
-    """Return the innermost cause, which says more than the wrappers around it."""
+    """Return the engine's own words, else the innermost cause, which says most."""
+    if isinstance(error, APIError) and error.explanation:
+        return str(error.explanation).rstrip(".")
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, OSError) and error.strerror:
