@@ -1,7 +1,7 @@
 # Every task of this project. Each sets up what it needs, and does nothing twice.
 
 BIN := .venv/bin
-ENVIRONMENT := @python3 tools/environment.py
+ENVIRONMENT := @python3 stacyvm/cli/machine/environment.py
 SETUP := @$(BIN)/stacyvm setup
 
 .DEFAULT_GOAL := help

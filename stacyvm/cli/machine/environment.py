@@ -1,6 +1,6 @@
 """Make the virtual environment in .venv, or leave it as it is when nothing has changed.
 
-Usage: python3 tools/environment.py [--dev]
+Usage: python3 stacyvm/cli/machine/environment.py [--dev]
 
 Runs on any Python from 3.7 on, so that one that is too old can say so.
 """
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin/python"
 STAMP = VENV / ".stacyvm-installed"
