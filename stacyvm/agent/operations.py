@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 
 from stacyvm.agent import changes, fields, listing, trees
 from stacyvm.agent.children import MARK, Children
@@ -53,6 +54,8 @@ class Operations:
         self._children = Children(loop, boot, contained=options.contained)
         self._commands = Commands(loop, self._children, self._logs)
         self._contained = options.contained
+        # Set where the agent itself is somebody else (`enter`).
+        self._guest_uid = os.geteuid() if os.geteuid() != os.getuid() else None
         self._disk = Disk(loop, paths.home, options.disk_mb)
         self._disk.watch(lambda: bool(self._commands.running), self._commands.kill_running)
         self._walkers = Workers(loop, threads=4, queue=_MOST_QUEUED)
@@ -97,13 +100,17 @@ class Operations:
             window=_window(frame),
         )
         self._disk.touch()
+        started = time.monotonic()
         try:
-            spawned = spawn(argv, environment, cwd, stdin=stdin)
+            spawned = spawn(argv, environment, cwd, stdin=stdin, uid=self._guest_uid)
         except NotStartedError as error:
-            execution = Execution(reply, self._commands, failed(str(error)), mark, limits)
+            reply.send("info", {"pid": 0})
+            nothing = failed(str(error))
+            execution = Execution(reply, self._commands, nothing, mark, limits, started)
             execution.failed(error.status)
             return execution
-        return Execution(reply, self._commands, spawned, mark, limits)
+        reply.send("info", {"pid": spawned.pid})
+        return Execution(reply, self._commands, spawned, mark, limits, started)
 
     def _signal(self, frame: Frame, reply: Reply) -> None:
         name = fields.text(frame, "signal")
@@ -118,12 +125,13 @@ class Operations:
         offset = fields.integer(frame, "offset", 0, low=-(1 << 53))
         length = fields.optional(frame, "length")
         window = _window(frame)
-        fd, found = open_file(path)
-        start = offset if offset >= 0 else max(0, found.st_size + offset)
-        rest = max(0, found.st_size - start)
+        file = open_file(path)
+        start = offset if offset >= 0 else max(0, file.size + offset)
+        rest = max(0, file.size - start)
         size = rest if length is None else min(rest, length)
-        reading = Reading(reply, self._loop, fd, offset=start, length=size, window=window)
-        described = {**info_of(self._paths, path, found), "offset": start, "length": size}
+        reading = Reading(reply, self._loop, file, offset=start, length=size, window=window)
+        described = info_of(self._paths, path, file.stat)
+        described |= {"size": file.size, "offset": start, "length": size}
         reply.send("info", described)
         reading.guarded(reading.step)
         return reading
@@ -265,7 +273,7 @@ class Operations:
         cwd = self._paths.real(wanted)
         if not os.path.isdir(cwd):
             raise Failure("invalid", f"working directory {wanted!r:.200} is not a folder")
-        if not os.access(cwd, os.X_OK):
+        if not os.access(cwd, os.X_OK, effective_ids=True):
             raise Failure("invalid", f"working directory {wanted!r:.200} is closed to the sandbox")
         return cwd
 

@@ -1,11 +1,9 @@
 """``POST /sandboxes/{id}/exec``: a command, answered at its end or as a stream of lines."""
 
-import asyncio
 import codecs
 import json
 import logging
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -19,13 +17,12 @@ from stacyvm.api.wire import json_response
 from stacyvm.config import Settings
 from stacyvm.domain.duration import format_duration, parse_duration
 from stacyvm.domain.errors import InvalidRequestError, LimitExceededError, StacyError
-from stacyvm.domain.execution import Command, Outcome, Output, build_argv
+from stacyvm.domain.execution import Command, Outcome, build_argv
 from stacyvm.domain.file import check_path
 from stacyvm.services.executions import RunningExecution
 
 log = logging.getLogger(__name__)
 
-FIRST_OUTPUT = 0.25  # seconds a stream's status waits for a refusal by the agent
 MAX_ARG = 128 * 1024 - 1  # bytes of one argument or variable: what the kernel takes
 MAX_COMMAND = (
     768 * 1024
@@ -74,48 +71,17 @@ async def _stream(request: web.Request, command: Command, stdin: Stdin) -> web.S
     )
     async with (
         opened as execution,
-        _begun(execution) as outputs,
         ndjson(request, heartbeat=services.settings.heartbeat_interval) as writer,
     ):
-        await writer.send(await _relay(execution, outputs, writer))
+        await writer.send(await _relay(execution, writer))
     return writer.response
 
 
-@asynccontextmanager
-async def _begun(execution: RunningExecution) -> AsyncIterator[AsyncIterator[Output]]:
-    """Give the output once there is some, or the command has run for a moment without any.
-
-    What the agent refuses, it refuses at once: that is raised here, while there is a status to
-    say it with.
-    """
-    outputs = aiter(execution)
-    first = asyncio.ensure_future(anext(outputs, None))
-    try:
-        done, _ = await asyncio.wait({first}, timeout=FIRST_OUTPUT)
-        if done:
-            first.result()
-        yield _resume(first, outputs)
-    finally:
-        first.cancel()
-        await asyncio.wait({first})
-
-
-async def _resume(
-    first: "asyncio.Future[Output | None]", rest: AsyncIterator[Output]
-) -> AsyncIterator[Output]:
-    output = await first
-    while output is not None:
-        yield output
-        output = await anext(rest, None)
-
-
-async def _relay(
-    execution: RunningExecution, outputs: AsyncIterator[Output], writer: LineWriter
-) -> dict[str, Any]:
+async def _relay(execution: RunningExecution, writer: LineWriter) -> dict[str, Any]:
     """Send the output and return the last line: the outcome, or why there is none."""
     decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in _STREAMS}
     try:
-        async for output in outputs:
+        async for output in execution:
             await writer.send_output(output.stream, output.data, decoders[output.stream])
         for name, decoder in decoders.items():
             if text := decoder.decode(b"", final=True):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stacyvm.channel.events import Data, Event
+from stacyvm.channel.events import Data, Event, Info
 from stacyvm.channel.stream import Stream
 from stacyvm.config import Settings
 from stacyvm.domain.errors import (
@@ -46,6 +46,19 @@ class RunningExecution:
         if self._outcome is None:
             raise RuntimeError("the execution has not ended")
         return self._outcome
+
+    async def begun(self) -> None:
+        """Wait until the agent has accepted the command; what it refuses is raised here.
+
+        Raises:
+            StacyError: The agent refuses it (working directory, environment), or is lost.
+        """
+        try:
+            if not isinstance(await self._next(aiter(self._stream)), Info):
+                raise AgentError("the agent did not say that it has begun the command")
+        except ChannelClosedError as error:
+            reason = await self._sandboxes.why_lost(self.sandbox_id)
+            raise SandboxLostError(self.sandbox_id, reason) from error
 
     async def __aiter__(self) -> AsyncIterator[Output]:
         """Yield output in the order the agent read it, until the command has ended.
@@ -159,6 +172,7 @@ class Executions:
                 _stream=stream,
                 _sandboxes=self.sandboxes,
             )
+            await execution.begun()
             if stdin is None:
                 yield execution
                 return
