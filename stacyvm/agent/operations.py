@@ -40,6 +40,8 @@ _MOST_QUEUED = 256
 _SHORT_LIST = 256  # entries that are described within one turn of the loop
 _SIGNALS = {number.name: int(number) for number in signal.Signals}
 
+_MOMENT = 0.005  # seconds
+
 
 class Operations:
     """The table of operations, and what they share."""
@@ -109,7 +111,9 @@ class Operations:
             execution = Execution(reply, self._commands, nothing, mark, limits, started)
             execution.failed(error.status)
             return execution
-        reply.send("info", {"pid": spawned.pid})
+        # A short command's output or end is there in a moment, and takes this along.
+        reply.hold("info", {"pid": spawned.pid})
+        self._loop.later(_MOMENT, reply.catch_up)
         return Execution(reply, self._commands, spawned, mark, limits, started)
 
     def _signal(self, frame: Frame, reply: Reply) -> None:

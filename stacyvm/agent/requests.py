@@ -23,22 +23,35 @@ else:
 class Reply:
     """Sends the events of one request, and exactly one terminal frame."""
 
-    __slots__ = ("_ended", "id", "open", "outbox")
+    __slots__ = ("_ended", "_held", "id", "open", "outbox")
 
     def __init__(self, request_id: int, outbox: Outbox, ended: Callable[[int], None]) -> None:
         self.id = request_id
         self.outbox = outbox
         self.open = True
         self._ended = ended
+        self._held = b""
 
     def send(self, ev: str, fields: Frame) -> None:
         """Send an event; nothing once the request is over."""
         if self.open:
+            self.catch_up()
             self.outbox.put(encode({"id": self.id, "ev": ev, **fields}))
+
+    def hold(self, ev: str, fields: Frame) -> None:
+        """Send an event with the next one, or by ``catch_up``: one write instead of two."""
+        self._held = encode({"id": self.id, "ev": ev, **fields})
+
+    def catch_up(self) -> None:
+        """Send the event that was held, unless it has gone."""
+        if self._held and self.open:
+            self.outbox.put(self._held)
+        self._held = b""
 
     def data(self, fd: int, data: bytes) -> None:
         """Send a ``data`` event."""
         if self.open:
+            self.catch_up()
             self.outbox.put(encode_data(self.id, fd, data))
 
     def ok(self, fields: Frame | None = None) -> None:
