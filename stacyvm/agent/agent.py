@@ -209,7 +209,7 @@ class Agent:
                 "protocol": PROTOCOL,
                 "agent": VERSION,
                 "pid": os.getpid(),
-                "uid": os.getuid(),
+                "uid": os.geteuid(),
                 "workspace": self._paths.workspace,
                 "boot": self.boot,
             }

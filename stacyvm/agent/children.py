@@ -8,7 +8,7 @@ import signal
 import time
 
 from stacyvm.agent.loop import Loop
-from stacyvm.agent.proc import Process, descendants, environment_holds, processes
+from stacyvm.agent.proc import Process, Table, descendants, environment_holds, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,13 +31,24 @@ class Mark:
         self.since = since  # before the command's start; clock ticks since boot
 
 
+class Family:
+    """The living processes of one command."""
+
+    __slots__ = ("certain", "members")
+
+    def __init__(self, table: Table, pids: set[int]) -> None:
+        self.members = _living(table, pids)
+        # Whoever has just ended may have left a child that was born too late to be seen.
+        self.certain = not table.torn and len(self.members) == len(pids & table.keys())
+
+
 class Children:
     """Reaps, and finds families. One per agent, in its main thread."""
 
     def __init__(self, loop: Loop, boot: str, *, contained: bool) -> None:
         self._loop = loop
         self._boot = boot.encode()
-        self._contained = contained
+        self.contained = contained
         self._ends: dict[int, Callable[[int], None]] = {}
         self._count = 0
         self._listeners: set[Callable[[], None]] = set()
@@ -64,8 +75,8 @@ class Children:
         """Undo ``listen``. Idempotent."""
         self._listeners.discard(callback)
 
-    def family(self, pid: int, mark: Mark, *, alone: bool) -> set[int]:
-        """Return the living processes of one command.
+    def family(self, pid: int, mark: Mark, *, alone: bool) -> Family:
+        """Return the processes of one command.
 
         They are its group and session, all below it, and all that carry its mark: that finds the
         ones that left both by a double fork.
@@ -85,11 +96,26 @@ class Children:
         for process in table.values():
             if process.pid not in known and self._carries(process, me, mark, alone=alone):
                 roots.add(process.pid)
-        return self._living(table, descendants(table, roots) - {me})
+        return Family(table, descendants(table, roots) - {me})
+
+    def kill_frozen(self, family: Callable[[], Family]) -> int:
+        """Stop all the guest's processes, kill a family, and let the others go on.
+
+        What forks and ends faster than a table of processes can be read is caught only so: nobody
+        can fork who is stopped. To be used only when ``contained``; returns how many were killed.
+        """
+        stopped = {p.pid for p in processes().values() if p.state == b"T"}
+        kill({-1}, signal.SIGSTOP)
+        try:
+            members = family().members
+            kill(members, signal.SIGKILL)
+        finally:
+            kill(processes().keys() - stopped - {os.getpid()}, signal.SIGCONT)
+        return len(members)
 
     def kill_all(self) -> None:
         """Kill every process that the agent's commands ever started; takes 2 s at most."""
-        if self._contained:
+        if self.contained:
             # All the agent can see is the sandbox, and all the agent may kill is the guest's.
             kill({-1}, signal.SIGKILL)
             return
@@ -111,11 +137,7 @@ class Children:
             for process in table.values()
             if process.parent == me or environment_holds(process.pid, entry)
         }
-        return self._living(table, descendants(table, roots) - {me})
-
-    @staticmethod
-    def _living(table: dict[int, Process], pids: set[int]) -> set[int]:
-        return {pid for pid in pids if pid in table and table[pid].alive}
+        return _living(table, descendants(table, roots) - {me})
 
     def _carries(self, process: Process, me: int, mark: Mark, *, alone: bool) -> bool:
         if environment_holds(process.pid, MARK + b"=" + mark.value):
@@ -149,8 +171,12 @@ class Children:
         except OSError:
             return  # a static interpreter; orphans are found by their mark
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        if os.getuid() != 0:
+        if os.geteuid() != 0:
             libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _living(table: Table, pids: set[int]) -> set[int]:
+    return {pid for pid in pids if pid in table and table[pid].alive}
 
 
 def kill(pids: set[int], number: int) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from stacyvm.agent.children import Children, Mark
+from stacyvm.agent.children import Children, Family, Mark
 from stacyvm.agent.ending import Ending
 from stacyvm.agent.failure import Failure
 from stacyvm.agent.feed import Feed, InputWindow
@@ -53,9 +53,18 @@ class Execution(Live):
     """
 
     def __init__(
-        self, reply: Reply, commands: Commands, spawned: Spawned, mark: Mark, limits: Limits
+        self,
+        reply: Reply,
+        commands: Commands,
+        spawned: Spawned,
+        mark: Mark,
+        limits: Limits,
+        started: float,
     ) -> None:
-        """Take charge of ``spawned``, whose environment carries ``mark``."""
+        """Take charge of ``spawned``, whose environment carries ``mark``.
+
+        ``started`` is the monotonic time before its start: a short command may be over by now.
+        """
         super().__init__(reply)
         self._commands = commands
         self._loop = commands.loop
@@ -65,7 +74,7 @@ class Execution(Live):
         self._limits = limits
         self._window = limits.window
         self._kept = 0  # bytes of output sent
-        self._started = time.monotonic()
+        self._started = started
         self._ended = 0.0
         self._status: int | None = None
         self._timed_out = self._truncated = self._over = False
@@ -74,7 +83,7 @@ class Execution(Live):
         self._open = 0
         self._pumps: list[Pump] = []
         self._ending = Ending(
-            self._loop, self._pid, self._family, lambda: self.guarded(self._settle)
+            self._loop, self._children, self._pid, self._family, lambda: self.guarded(self._settle)
         )
         self._timer: Timer | None = None
         commands.running.add(self)
@@ -209,7 +218,7 @@ class Execution(Live):
         self.guarded(self._feed.close)
         self.guarded(self._settle)
 
-    def _family(self) -> set[int]:
+    def _family(self) -> Family:
         alone = not (self._commands.running - {self})
         return self._children.family(self._pid, self._mark, alone=alone)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_AGENT_UID = 65_533  # nobody's in any image, and within what an engine with remapped uids has
+
 
 class StartError(Exception):
     """The agent cannot run here."""
@@ -46,10 +48,17 @@ def enter(workspace: bytes, uid: int | None) -> None:
 
 
 def _become(uid: int) -> None:
+    """Act as ``uid`` without being it.
+
+    Who may signal a process, trace it or change its limits is decided by its real and saved uid;
+    what it may do itself by its effective one. So the agent reads, writes and kills as the guest,
+    and the guest, whose processes are ``uid`` alone, can neither stop nor kill the agent.
+    """
+    own = _AGENT_UID if uid != _AGENT_UID else _AGENT_UID - 1
     try:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        os.setresuid(own, uid, own)
     except OSError as error:
         raise StartError(f"cannot become uid {uid}: {error}") from error
     try:
@@ -75,7 +84,7 @@ def initial_environment() -> dict[bytes, bytes]:
 def guest_environment(initial: dict[bytes, bytes], home: bytes) -> dict[bytes, bytes]:
     """Return what every command inherits: the image's own variables, nothing of the agent's."""
     found = {k: v for k, v in initial.items() if k and not k.startswith(b"STACYVM_")}
-    if found.get(b"HOME", b"") in {b"", b"/"} or (found[b"HOME"] == b"/root" and os.getuid() != 0):
+    if found.get(b"HOME", b"") in {b"", b"/"} or (found[b"HOME"] == b"/root" and os.geteuid() != 0):
         found[b"HOME"] = home
     found.setdefault(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     return found

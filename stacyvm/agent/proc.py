@@ -28,12 +28,25 @@ class Process:
         return self.state not in {b"Z", b"X"}
 
 
-def processes() -> dict[int, Process]:
-    """Return every process that can be seen, by pid."""
-    found = {}
+class Table(dict[int, Process]):
+    """Every process that can be seen, by pid.
+
+    ``torn`` if some ended while it was read: they may have had children that it misses.
+    """
+
+    torn = False
+
+
+def processes() -> Table:
+    """Return the table of processes as it is now."""
+    found = Table()
     for name in os.listdir("/proc"):
-        if name.isdigit() and (stat := _read(f"/proc/{name}/stat")):
+        if not name.isdigit():
+            continue
+        if stat := _read(f"/proc/{name}/stat"):
             found[int(name)] = Process(int(name), stat)
+        else:
+            found.torn = True
     return found
 
 

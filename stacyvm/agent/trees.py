@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 
+from stacyvm.agent.descent import is_folder, walk
 from stacyvm.agent.failure import Failure
 
 TYPE_CHECKING = False
@@ -14,31 +17,28 @@ if TYPE_CHECKING:
 def size_of(folder: bytes, check: Callable[[], None]) -> int:
     """Return the bytes that ``folder`` takes on its own file system; what is unreadable is 0."""
     device = os.lstat(folder).st_dev
-    total, todo = 0, [folder]
+    total = 0
     linked: set[int] = set()
-    while todo:
-        check()
+
+    def visit(_: int, entry: os.DirEntry[str]) -> bool:
+        nonlocal total
         try:
-            with os.scandir(todo.pop()) as scan:
-                for entry in scan:
-                    total += _entry_size(entry, device, linked, todo)
+            found = entry.stat(follow_symlinks=False)
         except OSError:
-            continue  # closed to us, or gone meanwhile
-    return total
+            return False  # gone meanwhile
+        if found.st_dev != device or found.st_ino in linked:
+            return False
+        is_folder = stat.S_ISDIR(found.st_mode)
+        if found.st_nlink > 1 and not is_folder:
+            linked.add(found.st_ino)
+        total += found.st_blocks * 512
+        return is_folder
 
-
-def _entry_size(entry: os.DirEntry[bytes], device: int, linked: set[int], todo: list[bytes]) -> int:
     try:
-        found = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    if found.st_dev != device or found.st_ino in linked:
-        return 0
-    if entry.is_dir(follow_symlinks=False):
-        todo.append(entry.path)
-    elif found.st_nlink > 1:
-        linked.add(found.st_ino)
-    return found.st_blocks * 512
+        walk(folder, check=check, visit=visit, refused=lambda _: None)
+    except OSError:
+        return total  # it was moved under our feet; what was seen counts until the next walk
+    return total
 
 
 def remove_tree(path: bytes, check: Callable[[], None]) -> None:
@@ -47,23 +47,26 @@ def remove_tree(path: bytes, check: Callable[[], None]) -> None:
     Raises:
         OSError: Something may not be removed; what was removed before that is gone.
     """
-    if os.path.islink(path) or not os.path.isdir(path):
+    if not is_folder(path):
         os.unlink(path)
         return
-    folders, todo = [], [path]
-    while todo:
-        check()
-        folder = todo.pop()
-        folders.append(folder)
-        with os.scandir(folder) as scan:
-            entries = list(scan)
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                todo.append(entry.path)
-            else:
-                os.unlink(entry.path)
-    for folder in reversed(folders):
-        os.rmdir(folder)
+
+    def visit(folder: int, entry: os.DirEntry[str]) -> bool:
+        if entry.is_dir(follow_symlinks=False):
+            return True
+        with contextlib.suppress(FileNotFoundError):  # the guest was quicker, here and below
+            os.unlink(entry.name, dir_fd=folder)
+        return False
+
+    def leave(above: int, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=above)
+
+    def refused(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    walk(path, check=check, visit=visit, leave=leave, refused=refused)
 
 
 def move_across(source: bytes, target: bytes, check: Callable[[], None]) -> None:
