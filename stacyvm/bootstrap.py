@@ -28,6 +28,8 @@ from stacyvm.store.sandboxes import SandboxStore
 log = logging.getLogger(__name__)
 
 CANCEL_AGAIN = 0.2  # seconds between two attempts to cancel a task
+ADOPT_WAIT = 10.0  # seconds a start waits for the first look at the engine
+CLOSE_WAIT = 10.0  # seconds a provider may take to let go
 RESTART_DELAY = 5.0  # seconds between two attempts to start a private Redis
 
 
@@ -35,8 +37,9 @@ RESTART_DELAY = 5.0  # seconds between two attempts to start a private Redis
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Start everything a server needs, give its use cases, and stop it all at the end.
 
-    What ran before is adopted before this yields. Sandboxes outlive it, except those of the
-    ``local`` provider.
+    What ran before is adopted before this yields, unless the engine or an agent takes too long:
+    then that goes on behind. Sandboxes outlive it, except those of the ``local`` provider. Both
+    the start and the end take a bounded time, whatever hangs.
 
     Raises:
         ConflictError: Another server uses the data directory.
@@ -51,18 +54,43 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         store = SandboxStore(redis, instance=data_dir.instance, retention=settings.record_retention)
         await store.ping()
         provider = make_provider(settings, instance=data_dir.instance)
-        stack.push_async_callback(provider.close)
+        stack.push_async_callback(_close, provider)
         fleet = Fleet()
         stack.push_async_callback(fleet.close)
         services = make_services(settings, store, provider, fleet)
-        await services.reaper.reconcile()
+        looked = asyncio.Event()
+
+        async def reconcile() -> None:
+            try:
+                await services.reaper.reconcile()
+            finally:
+                looked.set()
+
         for interval, job, name in (
             (settings.reap_interval, services.reaper.reap, "reaper"),
-            (settings.reconcile_interval, services.reaper.reconcile, "reconcile"),
+            (settings.reconcile_interval, reconcile, "reconcile"),
         ):
             task = asyncio.create_task(run_every(interval, job, name), name=name)
             stack.push_async_callback(_cancel, task)
+        try:
+            async with asyncio.timeout(ADOPT_WAIT):
+                await looked.wait()
+        except TimeoutError:
+            log.warning(
+                "the engine, or an agent, has not answered for %g s: starting without it; "
+                "sandboxes that ran before are adopted once it does",
+                ADOPT_WAIT,
+            )
         yield services
+
+
+async def _close(provider: Provider) -> None:
+    """Close a provider; what hangs is given up, for the next start to put right."""
+    try:
+        async with asyncio.timeout(CLOSE_WAIT):
+            await provider.close()
+    except TimeoutError:
+        log.warning("provider %s did not let go within %g s", provider.name, CLOSE_WAIT)
 
 
 @asynccontextmanager
@@ -91,8 +119,10 @@ async def _start_again(redis: EmbeddedRedis) -> None:
     while True:
         try:
             await redis.start()
-        except UnavailableError:
-            log.exception("the private Redis does not start; trying again in %g s", RESTART_DELAY)
+        except (UnavailableError, OSError) as error:
+            log.error(  # noqa: TRY400 - the error's text holds all there is to know
+                "the private Redis does not start; trying again in %g s: %s", RESTART_DELAY, error
+            )
         else:
             return
         await asyncio.sleep(RESTART_DELAY)
@@ -145,4 +175,4 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
     # connects through, loses a cancellation that comes at the moment the wait is over.
     while not task.done():
         task.cancel()
-        await asyncio.wait([task], timeout=1)
+        await asyncio.wait([task], timeout=CANCEL_AGAIN)

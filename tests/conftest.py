@@ -86,20 +86,19 @@ def left_in_engine() -> dict[str, list[str]]:
     """Return containers and networks of this session that are in the engine now."""
     client = docker.from_env(timeout=30)
     try:
-        containers = client.containers.list(all=True, filters={"label": "stacyvm.instance"})
-        networks = client.networks.list(filters={"label": "stacyvm.instance"})
+        # Listings alone: inspecting each would trip over what goes away meanwhile.
+        containers = client.api.containers(all=True, filters={"label": "stacyvm.instance"})
+        networks = client.api.networks(filters={"label": "stacyvm.instance"})
         return {
-            "containers": [
-                str(c.name) for c in containers if c.labels["stacyvm.instance"].startswith(SESSION)
-            ],
-            "networks": [
-                str(n.name)
-                for n in networks
-                if n.attrs["Labels"]["stacyvm.instance"].startswith(SESSION)
-            ],
+            "containers": [str(c["Names"][0]).lstrip("/") for c in containers if _is_ours(c)],
+            "networks": [str(n["Name"]) for n in networks if _is_ours(n)],
         }
     finally:
         client.close()
+
+
+def _is_ours(listed: dict[str, Any]) -> bool:
+    return str(listed["Labels"]["stacyvm.instance"]).startswith(SESSION)
 
 
 def _volumes() -> set[str]:

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +24,12 @@ from stacyvm.services.services import Services
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 3.0  # seconds that requests under way may still take when the server stops
+# Seconds after which a stop that hangs (an engine's answer that does not come holds a thread) is
+# cut short. Nothing is lost by it: the next start adopts or removes whatever there is.
+STOP_LIMIT = 25.0
+EXIT_LIMIT = 2.0  # seconds from all being closed to the end of the process
+# A second signal sooner than this after the first is the same Ctrl-C, passed on by a parent.
+SAME_SIGNAL = 0.5
 LINGER = 10.0  # seconds a refused body is read on, so that its sender sees the answer
 
 
@@ -112,7 +121,9 @@ async def listening(services: Services) -> AsyncIterator[str]:
 
 
 async def serve(settings: Settings) -> None:
-    """Run a server until SIGINT or SIGTERM.
+    """Run a server until SIGINT or SIGTERM, which stop it in the middle of its start too.
+
+    A second signal, or a stop that takes over ``STOP_LIMIT`` seconds, ends the process at once.
 
     Raises:
         InvalidRequestError: The settings would open the API to a network without a key.
@@ -123,19 +134,76 @@ async def serve(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    stop = asyncio.Event()
+    stop = Stop()
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.on_signal, number)
     try:
         async with open_services(settings) as services, listening(services) as address:
             _announce(settings, address)
+            stop.started()
             await stop.wait()
-            log.info("stopping")
+    except asyncio.CancelledError:
+        if not stop.wanted:
+            raise
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+        stop.ended()
+
+
+class Stop:
+    """How a server learns that it shall stop, and that it stops in the end."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._starting = asyncio.current_task()
+        self._since = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal has come."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait for a signal."""
+        await self._event.wait()
+
+    def started(self) -> None:
+        """Say that the start is over: from here on a signal is waited for."""
+        self._starting = None
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """Ask for a stop; the second time, leave at once."""
+        if self.wanted:
+            if time.monotonic() - self._since > SAME_SIGNAL:
+                _leave("a second signal: leaving at once", 128 + number)
+            return
+        log.info("stopping")
+        self._since = time.monotonic()
+        self._event.set()
+        if self._starting is not None:
+            # Should the cancellation get lost (asyncio.wait_for of Python 3.11 can), the start goes
+            # on to its end and finds the event set.
+            self._starting.cancel()
+        _leave_after(STOP_LIMIT, f"the stop took over {STOP_LIMIT:g} s: leaving")
+
+    def ended(self) -> None:
+        """Say that everything is tidied up: what still holds the process cannot matter."""
+        if self.wanted:
+            _leave_after(EXIT_LIMIT, "leaving with an engine's answer still awaited")
+
+
+def _leave_after(seconds: float, why: str) -> None:
+    # A thread, because the interpreter waits for hung ones after the loop has ended.
+    timer = threading.Timer(seconds, _leave, (why, 0))
+    timer.daemon = True
+    timer.start()
+
+
+def _leave(why: str, status: int) -> None:
+    """End the process without tidying up; the kernel ends its private Redis (see ``embedded``)."""
+    log.warning(why)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _announce(settings: Settings, address: str) -> None:

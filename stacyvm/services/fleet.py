@@ -22,6 +22,10 @@ class Attached:
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # its loss has been dealt with
 
 
+# Seconds the server's stop waits for what runs behind requests; an engine that hangs may take
+# longer, and the next start's reconcile ends what was left.
+CLOSE_WAIT = 10.0
+
 OnLost = Callable[[Attached, str], Awaitable[None]]
 
 
@@ -31,9 +35,8 @@ class Fleet:
     def __init__(self) -> None:
         self._attached: dict[str, Attached] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.spawning: set[str] = (
-            set()
-        )  # ids between reservation and running: reconcile spares them
+        # Ids between reservation and running: reconcile spares them.
+        self.spawning: set[str] = set()
 
     def get(self, sandbox_id: str) -> Attached | None:
         """Return the sandbox when its channel is open or only just lost."""
@@ -57,16 +60,31 @@ class Fleet:
         """Run ``work`` as a task that outlives the request, and that ``close`` waits for."""
         self._tasks.add(self._start(work, name))
 
-    async def finish(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
-        """Run ``work`` likewise and wait for it; when the caller is cancelled it goes on behind."""
-        await asyncio.wait([self._start(work, name)])
+    async def finish(
+        self, work: Coroutine[Any, Any, None], *, name: str, timeout: float | None = None
+    ) -> None:
+        """Run ``work`` likewise and wait for it, at most ``timeout`` seconds.
+
+        After that, and when the caller is cancelled, it goes on behind.
+        """
+        await asyncio.wait([self._start(work, name)], timeout=timeout)
 
     async def close(self) -> None:
-        """Close every channel, leave the sandboxes alive, and wait for what runs behind."""
-        for sandbox_id in list(self._attached):
-            await self.release(sandbox_id, "the server is stopping")
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Close every channel, leave the sandboxes alive, and wait for what runs behind.
+
+        What takes over ``CLOSE_WAIT`` seconds is cancelled.
+        """
+        deadline = asyncio.get_running_loop().time() + CLOSE_WAIT
+        while self._attached or self._tasks:
+            # Each time again: what runs behind may attach one more.
+            for sandbox_id in list(self._attached):
+                await self.release(sandbox_id, "the server is stopping")
+            if asyncio.get_running_loop().time() > deadline:
+                for task in self._tasks:
+                    log.warning("%s is given up: the server is stopping", task.get_name())
+                    task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=0.2)
 
     async def _watch(self, attached: Attached, on_lost: OnLost) -> None:
         reason = await attached.channel.wait_closed()

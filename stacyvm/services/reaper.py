@@ -35,12 +35,12 @@ class Reaper:
 
         Adopts running sandboxes that have no channel here, ends records of what is gone with the
         reason, removes containers without a live record, and finds agents that no longer answer.
-        Spawns under way are spared.
+        Spawns under way are spared. A provider that fails is skipped.
         """
         for provider in self.sandboxes.providers.values():
             try:
                 await self._reconcile(provider)
-            except UnavailableError as error:
+            except StacyError as error:
                 log.warning("reconcile of %s skipped: %s", provider.name, error)
 
     async def _reconcile(self, provider: Provider) -> None:
@@ -109,5 +109,7 @@ async def _each(items: list[T], work: Callable[[T], Awaitable[None]]) -> None:
                 await work(item)
             except StacyError as error:
                 log.warning("reconcile of %s: %s", item, error)
+            except Exception:
+                log.exception("reconcile of %s failed", item)
 
     await asyncio.gather(*(one(item) for item in items))

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 LEASE_GRACE = 10.0
 # From a started container to the agent's hello, in seconds. A busy engine is slow, not dead.
 HELLO_TIMEOUT = 60.0
+# How long the caller of a spawn that failed waits for the last of it to be gone, in seconds.
+UNDO_WAIT = 15.0
 # How long the caller of a lost sandbox waits to be told why it died, in seconds.
 WHY_TIMEOUT = 5.0
 # The agent's exit status when its lease has passed (docs/protocol.md, "Life").
@@ -116,7 +118,9 @@ class Sandboxes:
             _raise_if_cancelled()
         except BaseException as error:
             await self.fleet.finish(
-                self._undo(provider, sandbox, build, error), name=f"undo {sandbox.id}"
+                self._undo(provider, sandbox, build, error),
+                name=f"undo {sandbox.id}",
+                timeout=UNDO_WAIT,
             )
             raise
         finally:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import docker
@@ -24,16 +25,29 @@ def make_server(tmp_path: Path) -> Iterator[MakeServer]:
         server.start()
         return server
 
-    yield make
-    for server in made:
-        server.destroy_all()
-        wait_until(lambda: not left_in_engine()["containers"], "containers to go", timeout=60)
-        server.stop()
+    try:
+        yield make
+    finally:
+        with ExitStack() as stack:  # whatever of it fails, all of it is done
+            stack.callback(_remove_networks)
+            for server in made:
+                stack.callback(server.stop)
+                stack.callback(_empty, server)
+
+
+def _empty(server: LiveServer) -> None:
+    server.destroy_all()
+    instance = (server.data_dir / "instance").read_text().strip()
+    wait_until(lambda: not existing(instance), "containers to go", timeout=60)
+
+
+def _remove_networks() -> None:
     client = docker.from_env()
-    for network in client.networks.list(filters={"label": "stacyvm.instance"}):
-        if network.name in left_in_engine()["networks"]:
-            network.remove()
-    client.close()
+    try:
+        for name in left_in_engine()["networks"]:
+            client.api.remove_network(name)
+    finally:
+        client.close()
 
 
 @pytest.fixture

@@ -218,7 +218,11 @@ def test_a_strangers_container_is_left_alone_and_an_orphan_is_not(make_server: M
     import docker
 
     engine = docker.from_env()
-    ours = {"stacyvm": "true", "stacyvm.instance": instance_of(server), "stacyvm.sandbox": "sb-0"}
+    ours = {
+        "stacyvm": "true",
+        "stacyvm.instance": instance_of(server),
+        "stacyvm.sandbox": "sb-00000000",
+    }
     theirs = {"stacyvm": "true", "stacyvm.instance": "ffffffff"}
     stranger = engine.containers.create("stacyvm/node", ["sleep", "60"], labels=theirs)
     try:
