@@ -28,7 +28,7 @@ from stacyvm.store.sandboxes import SandboxStore
 log = logging.getLogger(__name__)
 
 CANCEL_AGAIN = 0.2  # seconds between two attempts to cancel a task
-ADOPT_WAIT = 10.0  # seconds a start waits for the first look at the engine
+ADOPT_WAIT = 5.0  # seconds a start waits for the first look at the engine
 CLOSE_WAIT = 10.0  # seconds a provider may take to let go
 RESTART_DELAY = 5.0  # seconds between two attempts to start a private Redis
 

@@ -122,6 +122,8 @@ class Sandboxes:
                 name=f"undo {sandbox.id}",
                 timeout=UNDO_WAIT,
             )
+            if isinstance(error, StacyError) and build is not None:
+                await self._raise_if_ended(sandbox.id, error)
             raise
         finally:
             self.fleet.spawning.discard(sandbox.id)
@@ -361,6 +363,19 @@ class Sandboxes:
             await self.fleet.release(sandbox.id, "the spawn failed")
             if build is not None:
                 await provider.remove(sandbox.id)
+
+    async def _raise_if_ended(self, sandbox_id: str, error: StacyError) -> None:
+        """Raise what the caller should hear when somebody else ended the sandbox meanwhile.
+
+        ``error`` is then but the noise that a container makes that is taken away.
+        """
+        try:
+            record = await self.store.get(sandbox_id)
+        except StacyError:
+            return  # Redis is what failed, and ``error`` says so
+        if record is not None and record.state in {SandboxState.DESTROYED, SandboxState.EXPIRED}:
+            ended = f"{record.state} while it was being created"
+            raise SandboxNotFoundError(sandbox_id, ended=ended) from error
 
     async def _remove(self, sandbox: Sandbox, reason: str) -> None:
         await self.fleet.release(sandbox.id, reason)
