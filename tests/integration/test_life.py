@@ -181,11 +181,18 @@ def test_extending_moves_the_agents_deadline_too(server: LiveServer) -> None:
         assert sandbox.exec("echo alive").stdout == "alive\n"
 
 
-def test_a_sandbox_that_kills_its_agent_ends_with_the_reason(server: LiveServer) -> None:
+def test_a_sandbox_killed_by_the_engine_ends_with_the_reason(server: LiveServer) -> None:
+    import docker
+
+    engine = docker.from_env()
     with server.client() as client:
         sandbox = client.spawn()
+        killer = threading.Timer(1, engine.api.kill, [sandbox.id])
+        killer.start()
         with pytest.raises(StacyVMError) as caught:
-            sandbox.exec("kill -9 -1; sleep 60")
+            sandbox.exec("sleep 60")
+        killer.join()
+        engine.close()
         assert caught.value.code in {"SANDBOX_LOST", "NOT_FOUND"}
         wait_until(lambda: not existing(instance_of(server)), "the container to go")
         with pytest.raises(SandboxNotFound, match="exit code"):
