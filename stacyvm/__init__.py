@@ -12,3 +12,9 @@ def __getattr__(name: str) -> Any:
     if name in stacyvm_sdk.__all__:
         return getattr(stacyvm_sdk, name)
     raise AttributeError(f"module 'stacyvm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    import stacyvm_sdk
+
+    return sorted({*globals(), *stacyvm_sdk.__all__})

@@ -94,6 +94,20 @@ def test_what_was_not_found_decides_the_class(
     assert type(make_error(body, status=404)) is kind
 
 
+def test_what_is_wrong_with_a_request_is_told() -> None:
+    problems = [
+        {"field": "env.A", "problem": "Input should be a valid string"},
+        {"field": "", "problem": "odd"},
+        "no problem",
+    ]
+    body = {"code": "BAD_REQUEST", "message": "bad body", "details": {"problems": problems}}
+    error = make_error(body, status=400)
+    assert str(error) == "bad body: env.A: Input should be a valid string; odd"
+    assert error.details == {"problems": problems}
+    body["details"] = {"problems": 5}
+    assert str(make_error(body, status=400)) == "bad body"
+
+
 def every_server_error() -> Iterator[errors.StacyError]:
     special: dict[type[errors.StacyError], errors.StacyError] = {
         errors.SandboxNotFoundError: errors.SandboxNotFoundError("sb-1"),

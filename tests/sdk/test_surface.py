@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -130,6 +131,14 @@ def test_the_options_of_with_sandbox_are_the_arguments_of_spawn() -> None:
     assert [p.name for p in parameters(Client.spawn)] == list(SpawnOptions.__annotations__)
 
 
+def test_an_image_in_place_of_a_function_is_told_before_anything_is_spawned() -> None:
+    image: Any = "stacyvm/node"
+    with Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="image="):
+        client.with_sandbox(image)
+    with pytest.raises(TypeError, match="image="):
+        AsyncClient("http://127.0.0.1:1").with_sandbox(image)
+
+
 def test_all_is_sorted_and_complete() -> None:
     names = stacyvm_sdk.__all__
     assert names == sorted(names)
@@ -177,6 +186,7 @@ def test_the_server_package_gives_the_clients_names_too() -> None:
 
     assert (FromServer1, FromServer2) == (AsyncClient, Client)
     assert with_sandbox is stacyvm_sdk.with_sandbox
+    assert set(stacyvm_sdk.__all__) < set(dir(stacyvm))
     assert stacyvm.templates.TemplateManager is TemplateManager
     assert stacyvm.providers.ProviderManager is stacyvm_sdk.ProviderManager
     assert stacyvm.streaming.StreamChunk is stacyvm_sdk.StreamChunk

@@ -138,6 +138,7 @@ class AsyncClient:
         """
         if callback is None:
             return self._spawned(spawn)
+        sandboxes.check_callback(callback)
         return self._call_with(callback, spawn)
 
     async def admission(

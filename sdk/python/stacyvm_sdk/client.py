@@ -134,6 +134,7 @@ class Client:
         """
         if callback is None:
             return self._spawned(spawn)
+        sandboxes.check_callback(callback)
         with self.spawn(**spawn) as sandbox:
             return callback(sandbox)
 

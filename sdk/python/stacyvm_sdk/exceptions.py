@@ -253,7 +253,8 @@ def make_error(
     code, message, details = body.get("code"), body.get("message"), body.get("details")
     code = code if isinstance(code, str) else ""
     details = details if isinstance(details, dict) else {}
-    error = _choose(code, status, details)(str(message or f"HTTP status {status}"), code or None)
+    message = f"{message or f'HTTP status {status}'}{_problems(details)}"
+    error = _choose(code, status, details)(message, code or None)
     error.details = details
     error.status = status
     error.request_id = str(body.get("request_id") or headers.get("x-request-id", ""))
@@ -261,6 +262,15 @@ def make_error(
         after = headers.get("retry-after", "")
         error.retry_after = float(after) if after.isdecimal() else None
     return error
+
+
+def _problems(details: Mapping[str, Any]) -> str:
+    """Return what is wrong with which field of the request, where the server said."""
+    given = details.get("problems")
+    problems = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    told = ((one.get("field"), one.get("problem")) for one in problems[:5])
+    text = "; ".join(f"{field}: {problem}" if field else f"{problem}" for field, problem in told)
+    return f": {text}" if text else ""
 
 
 def _choose(code: str, status: int, details: Mapping[str, Any]) -> type[StacyVMError]:

@@ -25,6 +25,15 @@ SPAWN_PATIENCE = 330.0
 Info = dict[str, Any]
 
 
+def check_callback(callback: object) -> None:
+    """Raise unless ``callback`` can be called: an image in its place would have spawned first."""
+    if not callable(callback):
+        raise TypeError(
+            f"with_sandbox takes a function before its options, not {callback!r}; "
+            "an image is given as image=…"
+        )
+
+
 def spawn(
     *,
     image: str | None,
