@@ -12,7 +12,7 @@ from shutil import disk_usage
 import click
 
 from stacyvm.cli.errors import ExitCode
-from stacyvm.cli.machine import commands, engine
+from stacyvm.cli.machine import commands, engine, runtimes
 from stacyvm.cli.machine.engine import Engine
 from stacyvm.cli.settings import read_settings
 from stacyvm.cli.tables import print_json, print_table
@@ -161,6 +161,16 @@ def check_bubblewrap(settings: Settings) -> Finding:
     return Finding("bubblewrap", Verdict.WARN, text, "install the package bubblewrap")
 
 
+def check_runtimes(settings: Settings) -> Finding:
+    """Look for the JavaScript engines the local provider runs."""
+    if lacking := runtimes.missing():
+        verdict = Verdict.FAIL if settings.provider == "local" else Verdict.WARN
+        todo = "run `STACYVM_PROVIDER=local stacyvm setup`"
+        text = f"{', '.join(lacking)} not installed; only the local provider needs it"
+        return Finding("runtimes", verdict, text, todo)
+    return Finding("runtimes", Verdict.OK, "Node and QuickJS for the local provider")
+
+
 def check_port(settings: Settings) -> Finding:
     """Try to listen where the server would."""
     where = f"{settings.host}:{settings.port}"
@@ -183,5 +193,6 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     check_disk,
     check_gvisor,
     check_bubblewrap,
+    check_runtimes,
     check_port,
 )

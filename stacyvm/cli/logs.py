@@ -21,9 +21,10 @@ from stacyvm.cli.text import clean
 @json_option
 @client_options
 def logs(sandbox_id: str, lines: int, as_json: bool, connection: Connection) -> None:
-    """Print what a sandbox has logged.
+    """Print the last output of a sandbox's commands.
 
-    That is what its agent says, and what background processes print after their command ended.
+    Both streams of all of them, and what background processes print after their command ended;
+    the last 256 KiB are kept.
     """
     with connection.client() as client:
         found = client.get(sandbox_id).logs(lines)

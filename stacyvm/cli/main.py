@@ -15,7 +15,7 @@ COMMANDS = {
     "list": ("stacyvm.cli.list:list_", "List the live sandboxes."),
     "extend": ("stacyvm.cli.extend:extend", "Give a sandbox more time."),
     "kill": ("stacyvm.cli.kill:kill", "Destroy sandboxes at once."),
-    "logs": ("stacyvm.cli.logs:logs", "Print what a sandbox has logged."),
+    "logs": ("stacyvm.cli.logs:logs", "Print the last output of a sandbox's commands."),
     "stats": ("stacyvm.cli.stats:stats", "Show what a sandbox uses."),
     "setup": ("stacyvm.cli.setup:setup", "Prepare this machine: Docker engine, Redis, images."),
     "images": ("stacyvm.cli.images:images", "Build and list the images sandboxes start from."),
@@ -41,5 +41,6 @@ Examples:
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+@click.version_option(package_name="stacyvm", message="stacyvm %(version)s")
 def main() -> None:
     """Self-hosted sandboxes for untrusted code."""

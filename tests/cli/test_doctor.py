@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stacyvm.cli.doctor import CHECKS, Verdict, check_port
+from stacyvm.cli.doctor import CHECKS, Verdict, check_port, check_runtimes
+from stacyvm.cli.machine import runtimes
 from stacyvm.config import Settings
 from tests.cli.conftest import Shell, clean_environment
 
@@ -29,6 +30,15 @@ def test_the_local_provider_needs_no_engine(tmp_path: Path) -> None:
     )
     assert code == 0
     assert found["engine"]["verdict"] == "warn"
+
+
+def test_the_local_provider_needs_javascript_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "missing", lambda: ["quickjs-ng"])
+    assert check_runtimes(Settings(provider="docker")).verdict is Verdict.WARN
+    finding = check_runtimes(Settings(provider="local"))
+    assert finding.verdict is Verdict.FAIL
+    assert "quickjs-ng" in finding.found
+    assert "setup" in finding.todo
 
 
 def test_a_redis_that_does_not_answer_fails(tmp_path: Path) -> None:

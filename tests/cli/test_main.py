@@ -12,7 +12,7 @@ from tests.cli.conftest import Shell
 HEAVY = ("aiohttp", "docker", "httpx", "pydantic", "redis", "rich", "stacyvm_sdk")
 
 
-@pytest.mark.parametrize("args", [["version"], ["--help"], ["no-such-command"]])
+@pytest.mark.parametrize("args", [["version"], ["--version"], ["--help"], ["no-such-command"]])
 def test_what_needs_no_server_imports_nothing_heavy(args: list[str]) -> None:
     code = (
         "import sys\n"
@@ -52,8 +52,9 @@ def test_help_names_every_command_and_exit_code() -> None:
         assert f"\n    {code} " in result.stdout
 
 
-def test_version_is_one_line() -> None:
-    result = CliRunner().invoke(main, ["version"])
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version_is_one_line(asked: str) -> None:
+    result = CliRunner().invoke(main, [asked])
     assert (result.exit_code, result.stdout) == (0, "stacyvm 0.1.0\n")
 
 

@@ -30,6 +30,15 @@ def test_a_command_goes_on_with_the_local_provider(no_engine: Shell) -> None:
     assert b"local provider" in done.stderr
 
 
+def test_the_local_provider_needs_no_engine(
+    no_engine: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(no_engine.environment, "STACYVM_PROVIDER", "local")
+    done = no_engine.run("setup", "--", "sh", "-c", "echo $STACYVM_PROVIDER")
+    assert (done.returncode, done.stdout) == (0, b"local\n")
+    assert b"engine" not in done.stderr
+
+
 def test_tests_are_left_to_choose_their_provider(no_engine: Shell) -> None:
     done = no_engine.run("setup", "--dev", "--", "sh", "-c", "echo [$STACYVM_PROVIDER]")
     assert done.stdout == b"[]\n"
