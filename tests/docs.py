@@ -10,6 +10,7 @@ HEAD = """# Settings
 
 A server reads its settings from the environment and from a file `.env` in the working directory;
 the environment wins. This page is made from `stacyvm/config.py` by `python -m tests.docs`.
+The clients (SDK, command line) read `STACYVM_URL` and `STACYVM_API_KEY` from the environment alone.
 
 | variable | default | meaning |
 |---|---|---|

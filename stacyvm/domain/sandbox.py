@@ -126,7 +126,7 @@ def check_ttl(ttl: float, *, max_ttl: float) -> None:
     if ttl <= 0:
         raise InvalidRequestError(f"ttl must be positive, got {ttl:g}s")
     if ttl > max_ttl:
-        raise LimitExceededError(f"ttl {ttl:g}s is above max_ttl {max_ttl:g}s")
+        raise LimitExceededError(f"ttl {ttl:.12g}s is above max_ttl {max_ttl:.12g}s")
 
 
 def new_sandbox_id() -> str:
