@@ -139,10 +139,12 @@ class Children:
         }
         return _living(table, descendants(table, roots) - {me})
 
+    # Some kernels (gVisor) know no subreapers: there the sandbox's init adopts orphans.
     def _carries(self, process: Process, me: int, mark: Mark, *, alone: bool) -> bool:
         if environment_holds(process.pid, MARK + b"=" + mark.value):
             return True
-        orphan = process.parent == me and process.pid not in self._ends
+        adopted = process.parent == me or (self.contained and process.parent == 1)
+        orphan = adopted and process.pid != me and process.pid not in self._ends
         if not (alone and orphan and process.start >= mark.since):
             return False
         return not environment_holds(process.pid, MARK + b"=" + self._boot + b".")
