@@ -96,7 +96,9 @@ class Settings(BaseSettings):
     spawn_concurrency: int = Field(
         8, ge=1, description="Engine creations under way at once; further spawns wait."
     )
-    preview_domain: str = Field("localhost", description="Domain of preview URLs.")
+    preview_domain: str = Field(
+        "localhost", description="Domain in the preview URLs that clients build."
+    )
     runtimes: Annotated[list[str], NoDecode] = Field(
         ["runsc"], description="Container runtimes a spawn may name, comma separated."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from stacyvm.domain.errors import ImageNotFoundError
 from stacyvm.providers.bubblewrap import interpreter
 
-_HINT = "install {what}, or `pip install 'stacyvm[runtimes]'`"
+_HINT = "install {what}, or run `STACYVM_PROVIDER=local stacyvm setup`"
 
 
 @dataclass(frozen=True, slots=True)
