@@ -97,7 +97,10 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except StacyError as error:
         if status_of(error) >= 500:
-            log.warning("%s %s: %s", request_id, type(error).__name__, error, exc_info=error)
+            # Where the words say all, a traceback each would let a guest flood the log.
+            plain = isinstance(error, StorageFullError | UnavailableError)
+            cause = None if plain else error
+            log.warning("%s %s: %s", request_id, type(error).__name__, error, exc_info=cause)
         return _closing(request, error_response(error, request_id))
     except web.HTTPException as error:
         return _from_http(error, request, request_id)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -27,9 +28,13 @@ SHUTDOWN_TIMEOUT = 3.0  # seconds that requests under way may still take when th
 # Seconds after which a stop that hangs (an engine's answer that does not come holds a thread) is
 # cut short. Nothing is lost by it: the next start adopts or removes whatever there is.
 STOP_LIMIT = 25.0
+MOST_DESCRIPTORS = 65536
 EXIT_LIMIT = 2.0  # seconds from all being closed to the end of the process
 # A second signal sooner than this after the first is the same Ctrl-C, passed on by a parent.
 SAME_SIGNAL = 0.5
+# Seconds from one request's end, or the connection's start, until the next one's headers are there
+# in full. Callers who drip theirs, to hold connections, get no more than that.
+IDLE_TIMEOUT = 60.0
 LINGER = 10.0  # seconds a refused body is read on, so that its sender sees the answer
 
 
@@ -58,7 +63,11 @@ class EnvelopeProtocol(web.RequestHandler):
         response = web.Response(
             body=error_body(code, text, identity, {}),
             status=status,
-            headers={"Content-Type": "application/json", "X-Request-ID": identity},
+            headers={
+                "Content-Type": "application/json",
+                "X-Request-ID": identity,
+                "Server": "stacyvm",  # else aiohttp tells its version
+            },
         )
         response.force_close()
         return response
@@ -81,6 +90,7 @@ class Runner(web.AppRunner):
             access_log=None,
             handler_cancellation=True,
             shutdown_timeout=SHUTDOWN_TIMEOUT,
+            keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=LINGER,
         )
 
@@ -92,6 +102,7 @@ class Runner(web.AppRunner):
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
             access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=LINGER,
         )
 
@@ -135,12 +146,13 @@ async def serve(settings: Settings) -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     stop = Stop()
+    _take_all_descriptors()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.on_signal, number)
     try:
         async with open_services(settings) as services, listening(services) as address:
-            _announce(settings, address)
+            await _announce(services, address)
             stop.started()
             await stop.wait()
     except asyncio.CancelledError:
@@ -199,6 +211,15 @@ def _leave_after(seconds: float, why: str) -> None:
     timer.start()
 
 
+def _take_all_descriptors() -> None:
+    """Raise the soft limit of open files: each sandbox and each stream holds one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _leave(why: str, status: int) -> None:
     """End the process without tidying up; the kernel ends its private Redis (see ``embedded``)."""
     log.warning(why)
@@ -206,11 +227,22 @@ def _leave(why: str, status: int) -> None:
     os._exit(status)
 
 
-def _announce(settings: Settings, address: str) -> None:
+async def _announce(services: Services, address: str) -> None:
+    settings = services.settings
     lines = [f"stacyvm is listening on {address}"]
+    provider = await services.providers.get(settings.provider)
+    if provider.error:
+        lines.append(f"WARNING: no sandbox can be made now: {provider.error}")
+    if provider.config.get("isolation") == "none":
+        who = "root" if os.geteuid() == 0 else "you"
+        lines.append(
+            "WARNING: bubblewrap is not usable, so NOTHING isolates sandboxes: what runs in them "
+            f"can do and read all that {who} can. Use it only for code you trust, or install "
+            "bubblewrap."
+        )
     if settings.provider == "local":
         lines.append(
-            "Security: provider `local` runs commands as plain processes of this machine; "
+            "Security: provider `local` runs commands as processes of this machine; "
             "use it only for code you trust."
         )
     if not api_key_of(settings):

@@ -189,3 +189,12 @@ def processes_with(marker: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def adas(api: Api) -> AsyncIterator[str]:
+    """A sandbox that belongs to ada, with a file in it."""
+    sandbox = await api.spawn(owner_id="ada", ttl="10m")
+    await api.exec(sandbox, "printf hers > mine")
+    yield sandbox
+    await api.call("DELETE", f"/sandboxes/{sandbox}")

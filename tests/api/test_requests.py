@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -286,3 +287,28 @@ async def test_the_access_log_holds_no_query(api: Api, caplog: pytest.LogCapture
     (line,) = [record.getMessage() for record in caplog.records if record.name == "stacyvm.access"]
     assert line.startswith("GET /api/v1/nope%0Aforged 404 ")
     assert line.endswith(ID)
+
+
+async def test_a_caller_who_drips_its_headers_is_let_go(
+    variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stacyvm.api.server.IDLE_TIMEOUT", 0.5)
+    async with variant() as api:
+        reader, writer = await api.raw(b"GET /api/v1/live HTTP/1.1\r\nHost:")
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(10):
+            while not reader.at_eof() and not writer.is_closing():
+                writer.write(b"x")
+                with suppress(TimeoutError, ConnectionError):
+                    async with asyncio.timeout(0.1):
+                        await reader.read(100)
+        assert asyncio.get_running_loop().time() - began < 3
+        writer.close()
+
+
+async def test_what_is_not_http_learns_nothing_of_the_software(api: Api) -> None:
+    reader, writer = await api.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert b"Server: stacyvm\r\n" in answer
+    assert b"aiohttp" not in answer
