@@ -494,7 +494,7 @@ def test_a_full_disk_is_said_and_everything_goes_on_once_there_is_room(small_dis
             with suppress(OSError), filler.open("ab", buffering=0) as output:
                 while output.write(b"x" * 64):
                     pass
-            codes = set()
+            codes: set[str] = set()
             began = time.monotonic()
             while codes != {"UNAVAILABLE"} and time.monotonic() - began < 30:
                 try:
