@@ -301,7 +301,8 @@ async def test_much_output_comes_whole_and_in_order(provider: DockerProvider) ->
         async with channel.stream("exec", argv=["sh", "-c", make]) as stream:
             head = b""
             async for event in stream:
-                assert isinstance(event, Data)
+                if not isinstance(event, Data):
+                    continue  # that it has begun
                 data = event.data
                 if len(head) < 68:
                     head, data = (head + data)[:68], (head + data)[68:]
