@@ -254,6 +254,19 @@ async def test_no_engine_says_so(tmp_path: Path) -> None:
         await provider.close()
 
 
+async def test_a_mistyped_image_of_ours_names_those_there_are() -> None:
+    provider = DockerProvider(instance=new_instance())
+    wanted = spec(image="stacyvm/nod")
+    try:
+        with pytest.raises(
+            ImageNotFoundError, match="no such image.* stacyvm/node, stacyvm/quickjs"
+        ):
+            await provider.create(wanted)
+    finally:
+        await provider.remove(wanted.id)
+        await provider.close()
+
+
 async def test_an_agent_never_built_says_what_to_do() -> None:
     provider = DockerProvider(instance=new_instance(), agent_image="stacyvm/agent:never-built")
     with pytest.raises(ImageNotFoundError, match="stacyvm images build"):
