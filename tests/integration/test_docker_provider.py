@@ -259,7 +259,7 @@ async def test_a_mistyped_image_of_ours_names_those_there_are() -> None:
     wanted = spec(image="stacyvm/nod")
     try:
         with pytest.raises(
-            ImageNotFoundError, match="no such image.* stacyvm/node, stacyvm/quickjs"
+            ImageNotFoundError, match=r"no such image.* stacyvm/node, stacyvm/quickjs"
         ):
             await provider.create(wanted)
     finally:
