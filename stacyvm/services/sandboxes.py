@@ -274,6 +274,8 @@ class Sandboxes:
             return  # the reservation was refused: there is nothing to undo
         if build is not None:
             await asyncio.wait([build])
+            if not build.cancelled():
+                build.exception()  # its caller may have gone; it is dealt with here
         why = str(error) if isinstance(error, StacyError) else "the caller went away"
         try:
             await self.store.end(

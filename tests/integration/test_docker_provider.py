@@ -355,3 +355,19 @@ async def test_an_agent_volume_that_was_emptied_is_filled_again(provider: Docker
     await asyncio.to_thread(client.close)
     async with running(provider, spec()) as channel:
         assert await run(channel, "echo back") == (0, "back\n")
+
+
+@pytest.mark.timeout(30)  # far below the time a filling may take before it counts as dead
+async def test_a_server_that_died_filling_the_volume_holds_up_nobody(
+    provider: DockerProvider,
+) -> None:
+    volume = await provider._volumes.get()
+    client = docker.APIClient()
+    lock = {"Image": "stacyvm/agent:latest", "Labels": {"stacyvm.helper": "agent-volume"}}
+    await asyncio.to_thread(client.create_container_from_config, lock, f"{volume.name}-fill")
+    provider._volumes.doubt()
+    async with running(provider, spec()) as channel:
+        assert await run(channel, "echo here") == (0, "here\n")
+    left = await asyncio.to_thread(client.containers, all=True, filters={"name": "-fill"})
+    assert left == []
+    await asyncio.to_thread(client.close)
