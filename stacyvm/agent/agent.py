@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stacyvm.agent.guardian import Guardian
     from stacyvm.agent.operations import Operations
 
 _MOST_LIVE = 1024
@@ -34,19 +35,30 @@ _MOST_LIVE = 1024
 _STALLED = 16 << 20
 _LONGEST_LEASE_MS = 1 << 45
 LEASE_OVER = 124
+TERMINATED = 143
 
 
 class Agent:
     """One agent process. ``run`` returns its exit status."""
 
-    def __init__(self, options: Options, paths: Paths, environment: dict[bytes, bytes]) -> None:
-        """Serve with ``environment`` as what commands inherit."""
+    def __init__(
+        self,
+        options: Options,
+        paths: Paths,
+        environment: dict[bytes, bytes],
+        guardian: Guardian | None,
+    ) -> None:
+        """Serve with ``environment`` as what commands inherit.
+
+        With a ``guardian`` it is told of every lease, and may ask for the end.
+        """
         self.loop = Loop()
         self.outbox = Outbox(self.loop, 1)
         self.boot = os.urandom(8).hex()
         self._options = options
         self._paths = paths
         self._environment = environment
+        self._guardian = guardian
         self._splitter = LineSplitter()
         self._live: dict[int, Live] = {}
         self._last_id = 0
@@ -68,6 +80,8 @@ class Agent:
     def run(self) -> int:
         """Serve until the client, the lease or a signal ends it; then kill everything."""
         self._set_lease(self._options.lease_ms)
+        if self._guardian is not None:
+            self.loop.watch(self._guardian.stop, lambda _: self.stop(TERMINATED))
         for fd in (0, 1):
             os.set_blocking(fd, False)
         try:
@@ -97,7 +111,7 @@ class Agent:
             self._operations = Operations(
                 self.loop, self._options, self._paths, self._environment, self.boot
             )
-            self._operations.on_terminate(lambda: self.stop(143))
+            self._operations.on_terminate(lambda: self.stop(TERMINATED))
         return self._operations
 
     def _kill_all(self) -> None:
@@ -232,6 +246,8 @@ class Agent:
         reply.ok()
 
     def _set_lease(self, milliseconds: int) -> None:
+        if self._guardian is not None:
+            self._guardian.renew(milliseconds)
         if self._lease is not None:
             self._lease.cancel()
         self._lease = self.loop.later(milliseconds / 1000, self._lease_over)

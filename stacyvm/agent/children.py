@@ -51,6 +51,7 @@ class Children:
         self.contained = contained
         self._ends: dict[int, Callable[[int], None]] = {}
         self._count = 0
+        self._guardian = os.getppid()  # or whoever else the agent's parent is
         self._listeners: set[Callable[[], None]] = set()
         signal.set_wakeup_fd(loop.open_wake(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: loop.post(self._reap))
@@ -144,7 +145,8 @@ class Children:
         if environment_holds(process.pid, MARK + b"=" + mark.value):
             return True
         adopted = process.parent == me or (self.contained and process.parent == 1)
-        orphan = adopted and process.pid != me and process.pid not in self._ends
+        known = {me, self._guardian} | self._ends.keys()
+        orphan = adopted and process.pid not in known
         if not (alone and orphan and process.start >= mark.since):
             return False
         return not environment_holds(process.pid, MARK + b"=" + self._boot + b".")

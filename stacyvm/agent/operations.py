@@ -56,8 +56,6 @@ class Operations:
         self._children = Children(loop, boot, contained=options.contained)
         self._commands = Commands(loop, self._children, self._logs)
         self._contained = options.contained
-        # Set where the agent itself is somebody else (`enter`).
-        self._guest_uid = os.geteuid() if os.geteuid() != os.getuid() else None
         self._disk = Disk(loop, paths.home, options.disk_mb)
         self._disk.watch(lambda: bool(self._commands.running), self._commands.kill_running)
         self._walkers = Workers(loop, threads=4, queue=_MOST_QUEUED)
@@ -104,7 +102,7 @@ class Operations:
         self._disk.touch()
         started = time.monotonic()
         try:
-            spawned = spawn(argv, environment, cwd, stdin=stdin, uid=self._guest_uid)
+            spawned = spawn(argv, environment, cwd, stdin=stdin)
         except NotStartedError as error:
             reply.send("info", {"pid": 0})
             nothing = failed(str(error))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-_AGENT_UID = 65_533  # nobody's in any image, and within what an engine with remapped uids has
-
 
 class StartError(Exception):
     """The agent cannot run here."""
@@ -40,25 +38,23 @@ def enter(workspace: bytes, uid: int | None) -> None:
     except OSError as error:
         raise StartError(f"cannot make the workspace: {error}") from error
     if drop and uid is not None:
-        _become(uid)
+        become(uid)
     try:
         os.chdir(workspace)
     except OSError as error:
         raise StartError(f"cannot enter the workspace: {error}") from error
 
 
-def _become(uid: int) -> None:
-    """Act as ``uid`` without being it.
+def become(uid: int) -> None:
+    """Give up root for ``uid``, with no way back.
 
-    Who may signal a process, trace it or change its limits is decided by its real and saved uid;
-    what it may do itself by its effective one. So the agent reads, writes and kills as the guest,
-    and the guest, whose processes are ``uid`` alone, can neither stop nor kill the agent.
+    Raises:
+        StartError: Root is not there to be given up, or could be taken back.
     """
-    own = _AGENT_UID if uid != _AGENT_UID else _AGENT_UID - 1
     try:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
-        os.setresuid(own, uid, own)
+        os.setresuid(uid, uid, uid)
     except OSError as error:
         raise StartError(f"cannot become uid {uid}: {error}") from error
     try:

@@ -128,8 +128,7 @@ class Leftovers:
     def adopt(self, fd: int) -> None:
         """Own ``fd``; beyond 64 the oldest is closed."""
         self._fds.append(fd)
-        self._resume(fd)
-        self._ready(fd)  # mostly its end is there already
+        self._ready(fd)  # mostly its end is there already, and it need not be watched at all
         if len(self._fds) > _MOST_LEFTOVERS:
             self._close(self._fds[0])
 
@@ -137,6 +136,7 @@ class Leftovers:
         try:
             data = os.read(fd, _SMALL_READ)
         except BlockingIOError:
+            self._resume(fd)
             return
         if not data:
             self._close(fd)

@@ -36,12 +36,8 @@ class NotStartedError(Exception):
         self.status = status
 
 
-def spawn(
-    argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, *, stdin: bool, uid: int | None = None
-) -> Spawned:
+def spawn(argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, *, stdin: bool) -> Spawned:
     """Start ``argv`` in a session of its own, stdin at ``/dev/null`` unless wanted.
-
-    With ``uid`` the process is that user's alone, real and saved uid included.
 
     Raises:
         NotStartedError: The program is missing (127) or not executable (126).
@@ -53,7 +49,7 @@ def spawn(
         stdin_pipe = _pipe(ours, theirs, reader_is_ours=False) if stdin else None
         stdout_pipe = _pipe(ours, theirs, reader_is_ours=True)
         stderr_pipe = _pipe(ours, theirs, reader_is_ours=True)
-        pid = _start(argv, env, cwd, uid, stdin_pipe, stdout_pipe[1], stderr_pipe[1])
+        pid = _start(argv, env, cwd, stdin_pipe, stdout_pipe[1], stderr_pipe[1])
     except BaseException as error:
         for fd in ours:
             os.close(fd)
@@ -87,7 +83,6 @@ def _start(
     argv: list[bytes],
     env: dict[bytes, bytes],
     cwd: bytes,
-    uid: int | None,
     stdin: tuple[int, int] | None,
     stdout: int,
     stderr: int,
@@ -103,7 +98,6 @@ def _start(
         # impossible once root is given up, as /proc/self/fd is then not the agent's to read.
         close_fds=False,
         start_new_session=True,
-        user=uid,
     )
     # The loop reaps every child. Popen must never wait for this pid again: it may be another's.
     process.returncode = 0

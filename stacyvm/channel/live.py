@@ -87,6 +87,11 @@ class LiveRequest:
         else:
             self._accept_event(parse_event(frame), size)
 
+    @property
+    def waiting(self) -> bool:
+        """True while ``take`` has something to give, or the end is there."""
+        return bool(self._events or self._merged) or self.ended.is_set()
+
     def take(self) -> Event | None:
         """Return the next event, or None if none is waiting."""
         if not self._events and self._merged:

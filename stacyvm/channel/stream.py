@@ -36,6 +36,11 @@ class Stream:
         """
         return self._live.result()
 
+    @property
+    def ready(self) -> bool:
+        """True if the next event, or the end, is there without waiting."""
+        return self._live.waiting
+
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 

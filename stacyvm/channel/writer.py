@@ -35,7 +35,11 @@ def encode_frame(frame: dict[str, Any]) -> bytes:
 
 
 class FrameWriter:
-    """Queues frames without waiting and writes them in batches from one task (``run``)."""
+    """Sends frames without waiting.
+
+    What the pipe takes at once goes at once; the rest is queued, and written in batches from one
+    task (``run``).
+    """
 
     def __init__(self, pipe: Pipe, *, failed: Callable[[str], None]) -> None:
         """Write to ``pipe``; call ``failed`` with a reason when that can go on no longer."""
@@ -48,12 +52,14 @@ class FrameWriter:
         self._room.set()
 
     def post(self, frame: dict[str, Any]) -> None:
-        """Queue a frame.
+        """Send a frame, or queue it.
 
         Raises:
             InvalidRequestError: The frame is too large.
         """
         line = encode_frame(frame)
+        if not self._size and self._pipe.write_now(line):
+            return
         self._frames.append(line)
         self._size += len(line)
         self._ready.set()

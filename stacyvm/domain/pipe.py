@@ -21,6 +21,13 @@ class Pipe(Protocol):
         """
         ...
 
+    def write_now(self, data: bytes) -> bool:
+        """Send all of ``data`` if nothing waits to be sent yet; else, or if it is gone, False.
+
+        To be called only while no ``write`` is under way.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of the pipe. Does not end the sandbox. Idempotent."""
         ...

@@ -42,6 +42,13 @@ class StreamPipe:
                 f"the agent's side of the pipe is gone ({error.__class__.__name__})"
             ) from error
 
+    def write_now(self, data: bytes) -> bool:
+        """Send all of ``data`` if nothing waits to be sent yet; else, or if it is gone, False."""
+        if self._writer.is_closing() or self._writer.transport.get_write_buffer_size():
+            return False
+        self._writer.write(data)
+        return True
+
     async def close(self) -> None:
         """Close the connection, dropping what is not yet sent. Idempotent."""
         # A polite close would wait for an agent that may never read again.

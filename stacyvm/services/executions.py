@@ -84,6 +84,8 @@ class RunningExecution:
         The agent enforces the command's time limit itself; a hostile guest can stop the agent
         (they share a uid), and then nobody would ever answer.
         """
+        if self._stream.ready:  # mostly: a short command's events come all at once
+            return await anext(events, None)
         now = asyncio.get_running_loop().time()
         left = max(self._started + self.timeout - now, 0.0) + SILENCE
         try:

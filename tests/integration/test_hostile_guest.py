@@ -7,29 +7,39 @@ import time
 
 import httpx
 import pytest
-from stacyvm_sdk import ExecTimeout, InvalidRequest, LimitExceeded, Sandbox, StacyVMError
+from stacyvm_sdk import (
+    ExecTimeout,
+    InvalidRequest,
+    LimitExceeded,
+    Sandbox,
+    SandboxNotFound,
+    StacyVMError,
+)
 
-from tests.integration.conftest import wait_until
+from tests.integration.conftest import MakeServer, existing, running, wait_until
 from tests.live_server import LiveServer
 
 pytestmark = pytest.mark.docker
 
 # The agent's own interpreter is there for every guest, whatever the image.
 PYTHON = "$(echo /.stacyvm/lib/ld-linux*) --library-path /.stacyvm/lib /.stacyvm/bin/python3 -I -S"
-AGENT = "grep -l '^PPid:.1$' /proc/[0-9]*/status | head -1 | cut -d/ -f3"
+# Of the two processes of ours; the first is the child of the container's init.
+GUARDIAN = "grep -l '^PPid:.1$' /proc/[0-9]*/status | head -1 | cut -d/ -f3"
 
-TOUCH_THE_AGENT = """
+TOUCH_THEM = """
 import ctypes, os, resource, signal, sys
-agent = int(sys.argv[1])
+guardian, agent = int(sys.argv[1]), int(sys.argv[2])
 libc = ctypes.CDLL(None, use_errno=True)
-def trace():
-    if libc.ptrace(16, agent, 0, 0):
+def trace(pid):
+    if libc.ptrace(16, pid, 0, 0):
         raise OSError(ctypes.get_errno(), "ptrace")
 tries = {
-    "stop": lambda: os.kill(agent, signal.SIGSTOP),
-    "kill": lambda: os.kill(agent, signal.SIGKILL),
-    "limit": lambda: resource.prlimit(agent, resource.RLIMIT_NOFILE, (1, 1)),
-    "trace": trace,
+    "stop": lambda: os.kill(guardian, signal.SIGSTOP),
+    "kill": lambda: os.kill(guardian, signal.SIGKILL),
+    "limit": lambda: resource.prlimit(guardian, resource.RLIMIT_NOFILE, (1, 1)),
+    "trace the guardian": lambda: trace(guardian),
+    "trace": lambda: trace(agent),
+    "lease": lambda: open(f"/proc/{guardian}/fd/3", "rb"),
     "answer": lambda: open(f"/proc/{agent}/fd/1", "wb").write(b'{"id":1,"ev":"ok"}'),
     "ask": lambda: open(f"/proc/{agent}/fd/0", "rb").read(1),
     "memory": lambda: open(f"/proc/{agent}/mem", "rb"),
@@ -77,18 +87,53 @@ while True:
 """
 
 
+def instance_of(server: LiveServer) -> str:
+    return (server.data_dir / "instance").read_text().strip()
+
+
 def python(sandbox: Sandbox, code: str, *args: str, timeout: str = "30s") -> str:
     sandbox.write_file("attack.py", code)
     return sandbox.exec(f"{PYTHON} attack.py {' '.join(args)}", timeout=timeout).stdout
 
 
-def test_the_agent_is_out_of_the_guests_reach(server: LiveServer) -> None:
+def test_guardian_and_agents_memory_are_out_of_the_guests_reach(server: LiveServer) -> None:
     with server.client() as client, client.spawn() as sandbox:
-        agent = sandbox.exec(AGENT).stdout.strip()
+        guardian = sandbox.exec(GUARDIAN).stdout.strip()
+        agent = sandbox.exec("echo $PPID").stdout.strip()
+        assert guardian.isdigit()
         assert agent.isdigit()
-        assert python(sandbox, TOUCH_THE_AGENT, agent) == ""
-        sandbox.exec("kill -STOP -1; kill -KILL -1")
+        assert guardian != agent
+        assert python(sandbox, TOUCH_THEM, guardian, agent) == ""
         assert sandbox.exec("id -ru; id -u").stdout == "1000\n1000\n"
+
+
+def test_a_guest_that_kills_its_agent_ends_its_own_sandbox(server: LiveServer) -> None:
+    with server.client() as client:
+        sandbox, other = client.spawn(), client.spawn()
+        with pytest.raises(StacyVMError) as caught:
+            sandbox.exec("kill -KILL -1; sleep 60")
+        assert caught.value.code in {"SANDBOX_LOST", "NOT_FOUND"}
+        wait_until(lambda: existing(instance_of(server)) == {other.id}, "the container to go")
+        with pytest.raises(SandboxNotFound, match="137"):
+            client.get(sandbox.id)
+        assert other.exec("echo alive").stdout == "alive\n"
+
+
+@pytest.mark.timeout(180)
+def test_a_guest_that_stops_its_agent_gains_no_time(make_server: MakeServer) -> None:
+    server = make_server()
+    with server.client() as client:
+        sandbox = client.spawn(ttl="4s")
+        sandbox.exec('nohup sh -c "sleep 1; kill -STOP $PPID" >/dev/null 2>&1 &')
+    server.kill()  # so that nobody but the guardian is left to end it
+    time.sleep(2)
+    assert sandbox.id in running(instance_of(server))
+    wait_until(
+        lambda: sandbox.id not in running(instance_of(server)), "the guardian to end it", timeout=62
+    )
+    server.start()
+    with server.client() as client, pytest.raises(SandboxNotFound, match="expired"):
+        client.get(sandbox.id)
 
 
 def test_a_kill_catches_what_runs_away(server: LiveServer) -> None:

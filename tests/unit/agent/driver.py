@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import skip_or_fail
+
 Frame = dict[str, Any]
 SOURCES = Path(__file__).parents[3] / "stacyvm" / "agent" / "__main__.py"
 PATIENCE = 20.0  # seconds
@@ -35,6 +37,25 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
+def python_for_all() -> str:
+    """Return an interpreter that works for every user; ours may lie in a home directory."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        check = [
+            python,
+            "-I",
+            "-S",
+            "-c",
+            "import subprocess, sys; assert sys.version_info >= (3, 11)",
+        ]
+        try:
+            subprocess.run(check, user=65534, check=True, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python
+    skip_or_fail("no Python that a user other than root can run")
+    raise AssertionError
+
+
 class Driver:
     """One agent process and what it has said so far."""
 
@@ -47,10 +68,11 @@ class Driver:
         env: dict[str, str] | None = None,
         hello: bool = True,
         user: int | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.workspace = workspace
         self.process = subprocess.Popen(
-            [python, "-I", "-S", str(program), "--workspace", str(workspace), *options],
+            [*within, python, "-I", "-S", str(program), "--workspace", str(workspace), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

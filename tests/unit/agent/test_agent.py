@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,9 +12,8 @@ import pytest
 
 from stacyvm.agent.build import build_zipapp
 from stacyvm.agent.frames import MAX_FRAME
-from tests.conftest import skip_or_fail
 from tests.unit.agent.conftest import StartAgent
-from tests.unit.agent.driver import Driver, alive, wait_until
+from tests.unit.agent.driver import Driver, alive, python_for_all, wait_until
 
 
 def test_hello_echoes_the_nonce_and_says_who_it_is(start: StartAgent, workspace: Path) -> None:
@@ -223,7 +220,7 @@ def test_a_workspace_that_cannot_be_made_ends_the_start(start: StartAgent, tmp_p
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give up root")
 def test_root_is_given_up_for_good(start: StartAgent, request: pytest.FixtureRequest) -> None:
-    python = _python_for_all()
+    python = python_for_all()
     root = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folders are closed to other users
     root.chmod(0o755)
     request.addfinalizer(lambda: shutil.rmtree(root))
@@ -238,25 +235,6 @@ def test_root_is_given_up_for_good(start: StartAgent, request: pytest.FixtureReq
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert f"{name}:\t0000000000000000" in status
-
-
-def _python_for_all() -> str:
-    """Return an interpreter that works for every user; ours may lie in a home directory."""
-    for python in (sys.executable, "/usr/bin/python3"):
-        check = [
-            python,
-            "-I",
-            "-S",
-            "-c",
-            "import subprocess, sys; assert sys.version_info >= (3, 11)",
-        ]
-        try:
-            subprocess.run(check, user=65534, check=True, stderr=subprocess.DEVNULL)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return python
-    skip_or_fail("no Python that a user other than root can run")
-    raise AssertionError
 
 
 def test_a_client_that_never_reads_costs_bounded_memory(agent: Driver) -> None:

@@ -44,7 +44,8 @@ def test_the_hash_follows_the_sources() -> None:
 
 def test_hello_loads_nothing_slow(zipapp: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]);import stacyvm.agent.main; print(*sys.modules)"
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import stacyvm.agent.main, stacyvm.agent.agent; print(*sys.modules)"
     )
     command = [sys.executable, "-I", "-S", "-c", code, str(zipapp)]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
