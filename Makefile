@@ -12,7 +12,7 @@ help: ## Show this list
 
 demo: ## Do the main job once, end to end
 	$(ENVIRONMENT)
-	$(SETUP) -- $(BIN)/stacyvm demo
+	$(SETUP) --fallback -- $(BIN)/stacyvm demo
 
 serve: ## Run the server in the foreground, on 127.0.0.1:7423
 	$(ENVIRONMENT)

@@ -21,16 +21,21 @@ from stacyvm.providers.images.engine import connected
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--dev", is_flag=True, help="Also what the tests need: bubblewrap, gVisor.")
+@click.option(
+    "--fallback", is_flag=True, help="Without an engine run COMMAND on the local provider."
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def setup(dev: bool, command: tuple[str, ...]) -> None:
+def setup(dev: bool, fallback: bool, command: tuple[str, ...]) -> None:
     """Prepare this machine: Docker engine, Redis, images.
 
-    Does what is not done yet and says so; apt packages need root or sudo. COMMAND is run after it,
-    on the local provider where no engine can be had. Without a COMMAND that is exit status 7.
+    Does what is not done yet and says so; apt packages need root or sudo. COMMAND is run after it.
+    Where no engine can be had that is exit status 7, and COMMAND is not run, unless --fallback or
+    --dev is given.
     With STACYVM_PROVIDER=local no engine is looked for; what runs JavaScript is installed instead.
     """
     settings = read_settings({})
-    arguments = ["setup", *(["--dev"] if dev else []), "--", *command]
+    flags = [*(["--dev"] if dev else []), *(["--fallback"] if fallback else [])]
+    arguments = ["setup", *flags, "--", *command]
     problem = prepare(settings, dev=dev, arguments=arguments)
     if problem is None:
         if command:
@@ -38,7 +43,7 @@ def setup(dev: bool, command: tuple[str, ...]) -> None:
         click.echo("This machine is ready.", err=True)
         return
     problem.show()
-    if not command:
+    if not command or not (dev or fallback):
         raise CommandError("no Docker engine can be used", code=ExitCode.UNAVAILABLE)
     if not dev:
         click.echo("Without a Docker engine this goes on with the local provider.", err=True)

@@ -23,8 +23,14 @@ def test_without_an_engine_the_exit_status_tells(no_engine: Shell) -> None:
     assert b"does not answer" in done.stderr
 
 
-def test_a_command_goes_on_with_the_local_provider(no_engine: Shell) -> None:
-    done = no_engine.run("setup", "--", "sh", "-c", "echo $STACYVM_PROVIDER; exit 3")
+def test_without_an_engine_a_command_is_not_run(no_engine: Shell) -> None:
+    done = no_engine.run("setup", "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (7, b"")
+
+
+def test_a_command_goes_on_with_the_local_provider_only_if_told_so(no_engine: Shell) -> None:
+    script = "echo $STACYVM_PROVIDER; exit 3"
+    done = no_engine.run("setup", "--fallback", "--", "sh", "-c", script)
     assert done.returncode == 3
     assert done.stdout == b"local\n"
     assert b"local provider" in done.stderr
