@@ -37,6 +37,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{PREFIX}/providers/{{name}}", providers.get_provider),
     ("GET", f"{PREFIX}/pool/status", providers.pool_status),
     ("GET", f"{PREFIX}/snapshots", providers.snapshots),
+    # First of all below /sandboxes, as the router tries them in turn.
+    ("POST", f"{_SANDBOX}/exec", exec_.exec_command),
     ("POST", f"{PREFIX}/sandboxes", sandboxes.spawn),
     ("GET", f"{PREFIX}/sandboxes", sandboxes.list_sandboxes),
     ("DELETE", f"{PREFIX}/sandboxes", sandboxes.prune),
@@ -45,7 +47,6 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", f"{_SANDBOX}/extend", sandboxes.extend),
     ("GET", f"{_SANDBOX}/logs", sandboxes.logs),
     ("GET", f"{_SANDBOX}/stats", sandboxes.stats),
-    ("POST", f"{_SANDBOX}/exec", exec_.exec_command),
     ("POST", _FILES, files.write_text),
     ("PUT", _FILES, files.write_raw),
     ("GET", _FILES, files.read_file),
