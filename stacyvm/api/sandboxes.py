@@ -12,7 +12,7 @@ from stacyvm.api.wire import json_response, timestamp
 from stacyvm.domain.duration import parse_duration
 from stacyvm.domain.errors import InvalidRequestError
 from stacyvm.domain.sandbox import Sandbox, check_owner
-from stacyvm.services.sandboxes import SpawnRequest
+from stacyvm.services.spawning import SpawnRequest
 
 DEFAULT_LOG_LINES = 100
 MAX_LOG_LINES = 10_000

@@ -14,6 +14,7 @@ from stacyvm.domain.errors import (
 )
 from stacyvm.providers.docker_engine import Engine
 from stacyvm.providers.docker_errors import explanation
+from stacyvm.providers.images.recipes import NAMES
 
 _OURS = "stacyvm/"
 
@@ -41,7 +42,14 @@ class Puller:
             UnavailableError: The engine does not answer.
         """
         if image.startswith(_OURS):
-            raise ImageNotFoundError(image, "not built yet, run `stacyvm images build`")
+            built = [f"{_OURS}{name}" for name in NAMES]
+            known = image.partition(":")[0] in built
+            raise ImageNotFoundError(
+                image,
+                "not built yet, run `stacyvm images build`"
+                if known
+                else f"there is no such image of stacyvm's own, only {', '.join(built)}",
+            )
         task = self._pulls.get(image)
         if task is None:
             task = asyncio.create_task(self._pull(image), name=f"pull {image}")

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 from docker import APIClient
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from stacyvm.domain.errors import ConflictError, ImageNotFoundError, ProviderError
 from stacyvm.providers.docker_engine import Engine
@@ -69,7 +70,7 @@ class AgentVolumes:
         try:
             await self._engine.call(_fill, name, self._image)
         except ConflictError:
-            return False
+            return await self._engine.call(_filled_by_another, name)
         except NotFound as error:
             raise ProviderError(f"cannot fill volume {name}: {error}") from error
         return True
@@ -109,6 +110,24 @@ def _fill(client: APIClient, name: str, image: str) -> None:
         _helper(name),
     )
     client.remove_container(_helper(name), force=True)
+
+
+def _filled_by_another(client: APIClient, name: str) -> bool:
+    """Tell whether the server that holds the lock has filled the volume, and free the lock then.
+
+    The engine shows a container only once its creation is over, and with it the copying; so one
+    that can be seen is about to be removed, or was left by a server that was killed at that moment.
+    """
+    try:
+        client.inspect_container(_helper(name))
+    except NotFound:
+        return False
+    try:
+        client.remove_container(_helper(name), force=True)
+    except APIError as error:
+        if error.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+            raise
+    return True
 
 
 def _discard(client: APIClient, name: str) -> None:

@@ -3,42 +3,34 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from stacyvm.channel.channel import Channel
 from stacyvm.config import Settings
 from stacyvm.domain.errors import (
-    InvalidRequestError,
-    LimitExceededError,
     ProviderNotFoundError,
     SandboxLostError,
     SandboxNotFoundError,
     StacyError,
-    TemplateNotFoundError,
 )
 from stacyvm.domain.sandbox import (
-    Network,
     Sandbox,
     SandboxSpec,
     SandboxState,
-    Workspace,
-    check_owner,
     check_ttl,
     is_sandbox_id,
-    new_sandbox_id,
 )
 from stacyvm.providers.base import Found, Provider
 from stacyvm.services.fleet import Attached, Fleet
+from stacyvm.services.spawning import HELLO_TIMEOUT, SpawnRequest, plan
 from stacyvm.store.sandboxes import SandboxStore
 
 log = logging.getLogger(__name__)
 
 # The agent ends the sandbox by itself this many seconds after its expiry, in case no server does.
 LEASE_GRACE = 10.0
-# From a started container to the agent's hello, in seconds. A busy engine is slow, not dead.
-HELLO_TIMEOUT = 60.0
 # How long the caller of a spawn that failed waits for the last of it to be gone, in seconds.
 UNDO_WAIT = 15.0
 # How long the caller of a lost sandbox waits to be told why it died, in seconds.
@@ -47,26 +39,6 @@ WHY_TIMEOUT = 5.0
 EXIT_EXPIRED = 124
 
 LIVE = frozenset({SandboxState.CREATING, SandboxState.RUNNING, SandboxState.UNHEALTHY})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpawnRequest:
-    """What a caller asks for; zero, empty and None mean the server's default."""
-
-    image: str = ""
-    provider: str = ""
-    memory_mb: int = 0
-    vcpus: int = 0
-    ttl: float | None = None  # seconds
-    owner_id: str = ""
-    template: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict, repr=False)
-    network: Network | None = None
-    runtime: str = ""
-    workspace: Workspace = "disk"
-    disk_mb: int | None = None
-    read_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +71,7 @@ class Sandboxes:
             AgentError: The sandbox started but its agent did not answer.
         """
         provider = self._provider(request.provider)
-        sandbox, spec = self._plan(request, provider.name)
+        sandbox, spec = plan(request, self.settings, provider=provider.name, now=self.now())
         self.fleet.spawning.add(sandbox.id)
         build: asyncio.Task[Sandbox] | None = None
         try:
@@ -269,58 +241,6 @@ class Sandboxes:
             raise ProviderNotFoundError(name, sorted(self.providers))
         return self.providers[name]
 
-    def _plan(self, request: SpawnRequest, provider: str) -> tuple[Sandbox, SandboxSpec]:
-        settings = self.settings
-        if request.template:
-            raise TemplateNotFoundError(request.template)
-        ttl = settings.default_ttl if request.ttl is None else request.ttl
-        check_ttl(ttl, max_ttl=settings.max_ttl)
-        if request.runtime and request.runtime not in settings.runtimes:
-            raise InvalidRequestError(
-                f'invalid input: runtime "{request.runtime}" is not among those allowed: '
-                f"{', '.join(settings.runtimes) or 'none'} (STACYVM_RUNTIMES)"
-            )
-        now = self.now()
-        sandbox = Sandbox(
-            id=new_sandbox_id(),
-            state=SandboxState.CREATING,
-            provider=provider,
-            image=request.image or settings.default_image,
-            memory_mb=_within(
-                "memory_mb",
-                request.memory_mb or settings.default_memory_mb,
-                16,
-                settings.max_memory_mb,
-            ),
-            vcpus=_within("vcpus", request.vcpus or settings.default_vcpus, 1, settings.max_vcpus),
-            created_at=now,
-            # What is still being created when this passes is stuck, and reaped.
-            expires_at=now + timedelta(seconds=ttl + settings.pull_timeout + HELLO_TIMEOUT),
-            owner_id=check_owner(request.owner_id),
-            metadata=request.metadata,
-            preview_domain=settings.preview_domain,
-            network=request.network or "none",
-            runtime=request.runtime,
-            workspace=request.workspace,
-        )
-        disk_mb = settings.default_disk_mb if request.disk_mb is None else request.disk_mb
-        spec = SandboxSpec(
-            id=sandbox.id,
-            image=sandbox.image,
-            memory_mb=sandbox.memory_mb,
-            vcpus=sandbox.vcpus,
-            pids=settings.default_pids,
-            ttl=ttl,
-            network=sandbox.network,
-            runtime=sandbox.runtime,
-            workspace=sandbox.workspace,
-            disk_mb=_within("disk_mb", disk_mb, 0, settings.max_disk_mb or disk_mb),
-            read_only=request.read_only,
-            env=request.env,
-            metadata=sandbox.metadata,
-        )
-        return sandbox, spec
-
     async def _build(self, provider: Provider, spec: SandboxSpec, sandbox: Sandbox) -> Sandbox:
         async with self.slots:
             await provider.create(replace(spec, ttl=spec.ttl + LEASE_GRACE))
@@ -354,6 +274,8 @@ class Sandboxes:
             return  # the reservation was refused: there is nothing to undo
         if build is not None:
             await asyncio.wait([build])
+            if not build.cancelled():
+                build.exception()  # its caller may have gone; it is dealt with here
         why = str(error) if isinstance(error, StacyError) else "the caller went away"
         try:
             await self.store.end(
@@ -442,11 +364,3 @@ def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _within(name: str, value: int, low: int, high: int) -> int:
-    if value < low:
-        raise InvalidRequestError(f"invalid input: {name} must be at least {low}, got {value}")
-    if value > high:
-        raise LimitExceededError(f"{name} {value} is above the server's maximum {high}")
-    return value

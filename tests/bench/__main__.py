@@ -32,6 +32,7 @@ IMAGE = "stacyvm/node:latest"
 DOCS = Path(__file__).parents[2] / "docs"
 LINE = "the quick brown fox jumps over the lazy dog, again and again, until it is done."
 MB = 1_000_000
+BLOCK = 12  # samples of a short call in one turn
 
 
 class Reference:
@@ -168,12 +169,14 @@ def hot_path(
             ),
             lambda: timed(lambda: container.exec_run(["sh", "-c", "true"])),
             rounds=rounds,
+            block=BLOCK,
         ),
         in_turns(
             Row("exec true, Python SDK", "exec_run", ""),
             lambda: timed(lambda: sandbox.exec("true")),
             lambda: timed(lambda: container.exec_run(["sh", "-c", "true"])),
             rounds=rounds // 2,
+            block=BLOCK,
         ),
         in_turns(
             Row("write 1 KiB file, over HTTP", "put_archive", "25 x faster", holds=holds_25),
@@ -184,6 +187,7 @@ def hot_path(
             ),
             lambda: timed(lambda: container.put_archive("/", _tar("k", kilobyte))),
             rounds=rounds,
+            block=BLOCK,
         ),
         in_turns(
             Row("read 1 KiB file, over HTTP", "get_archive", ""),
@@ -192,6 +196,7 @@ def hot_path(
             ),
             lambda: timed(lambda: b"".join(container.get_archive("/k")[0])),
             rounds=rounds,
+            block=BLOCK,
         ),
     ]
 
@@ -284,7 +289,7 @@ def _rows(server: Server, reference: Reference, rounds: int) -> list[Row]:
     sandbox_id = http.call("POST", "/sandboxes", {"image": IMAGE, "ttl": "1h"})["id"]
     container = reference.spawn()
     with Client(f"http://{server.host}:{server.port}") as client:
-        hot = hot_path(http, client, sandbox_id, container, rounds * 6)
+        hot = hot_path(http, client, sandbox_id, container, rounds)
     stream, memory = streaming(http, sandbox_id, container, server.pid, max(rounds // 3, 3))
     fresh = http.call("POST", "/sandboxes", {"image": IMAGE})["id"]
     idle = idle_memory(reference, fresh, reference.spawn())

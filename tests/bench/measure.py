@@ -61,14 +61,20 @@ def _summary(values: list[float]) -> dict[str, float | int]:
     }
 
 
-def in_turns(row: Row, ours: Step, reference: Step, *, rounds: int, drop: int = 1) -> Row:
-    """Take ``rounds`` samples of each in alternating order, after ``drop`` that do not count."""
+def in_turns(
+    row: Row, ours: Step, reference: Step, *, rounds: int, drop: int = 1, block: int = 1
+) -> Row:
+    """Take turns in alternating order, ``block`` samples a turn; the first ``drop`` do not count.
+
+    Calls of a few milliseconds are taken in blocks: one alone after a pause mostly measures how
+    long the machine takes to wake up.
+    """
     for number in range(rounds + drop):
         steps = [(row.ours, ours), (row.reference, reference)]
         for kept, step in steps if number % 2 == 0 else reversed(steps):
-            value = step()
+            values = [step() for _ in range(block)]
             if number >= drop:
-                kept.append(value)
+                kept.extend(values)
     return row
 
 

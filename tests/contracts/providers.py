@@ -37,8 +37,8 @@ async def run(channel: Channel, command: str) -> tuple[int, str]:
     output = b""
     async with channel.stream("exec", argv=["sh", "-c", command]) as stream:
         async for event in stream:
-            assert isinstance(event, Data)
-            output += event.data
+            if isinstance(event, Data):
+                output += event.data
         return int(stream.result["exit_code"]), output.decode()
 
 

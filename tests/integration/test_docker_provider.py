@@ -254,6 +254,19 @@ async def test_no_engine_says_so(tmp_path: Path) -> None:
         await provider.close()
 
 
+async def test_a_mistyped_image_of_ours_names_those_there_are() -> None:
+    provider = DockerProvider(instance=new_instance())
+    wanted = spec(image="stacyvm/nod")
+    try:
+        with pytest.raises(
+            ImageNotFoundError, match=r"no such image.* stacyvm/node, stacyvm/quickjs"
+        ):
+            await provider.create(wanted)
+    finally:
+        await provider.remove(wanted.id)
+        await provider.close()
+
+
 async def test_an_agent_never_built_says_what_to_do() -> None:
     provider = DockerProvider(instance=new_instance(), agent_image="stacyvm/agent:never-built")
     with pytest.raises(ImageNotFoundError, match="stacyvm images build"):
@@ -301,7 +314,8 @@ async def test_much_output_comes_whole_and_in_order(provider: DockerProvider) ->
         async with channel.stream("exec", argv=["sh", "-c", make]) as stream:
             head = b""
             async for event in stream:
-                assert isinstance(event, Data)
+                if not isinstance(event, Data):
+                    continue  # that it has begun
                 data = event.data
                 if len(head) < 68:
                     head, data = (head + data)[:68], (head + data)[68:]
@@ -341,3 +355,19 @@ async def test_an_agent_volume_that_was_emptied_is_filled_again(provider: Docker
     await asyncio.to_thread(client.close)
     async with running(provider, spec()) as channel:
         assert await run(channel, "echo back") == (0, "back\n")
+
+
+@pytest.mark.timeout(30)  # far below the time a filling may take before it counts as dead
+async def test_a_server_that_died_filling_the_volume_holds_up_nobody(
+    provider: DockerProvider,
+) -> None:
+    volume = await provider._volumes.get()
+    client = docker.APIClient()
+    lock = {"Image": "stacyvm/agent:latest", "Labels": {"stacyvm.helper": "agent-volume"}}
+    await asyncio.to_thread(client.create_container_from_config, lock, f"{volume.name}-fill")
+    provider._volumes.doubt()
+    async with running(provider, spec()) as channel:
+        assert await run(channel, "echo here") == (0, "here\n")
+    left = await asyncio.to_thread(client.containers, all=True, filters={"name": "-fill"})
+    assert left == []
+    await asyncio.to_thread(client.close)

@@ -161,7 +161,7 @@ def test_a_runtime_that_is_missing_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ImageNotFoundError, match=r"stacyvm\[runtimes\]"):
+    with pytest.raises(ImageNotFoundError, match="STACYVM_PROVIDER=local stacyvm setup"):
         local_runtimes.find_runtime(image, tmp_path)
 
 
