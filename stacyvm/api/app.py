@@ -1,5 +1,6 @@
 """The aiohttp application: routes and what surrounds every handler."""
 
+import asyncio
 import logging
 import re
 import time
@@ -92,7 +93,9 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
         return response
     finally:
         # The raw path holds no control characters; the query, which may hold secrets, is left out.
-        log.info(
+        # Behind the answer, which need not wait for it.
+        asyncio.get_running_loop().call_soon(
+            log.info,
             "%s %s %s %.1fms %s",
             request.method,
             request.rel_url.raw_path[:500],
