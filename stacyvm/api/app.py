@@ -1,5 +1,6 @@
 """The aiohttp application: routes and what surrounds every handler."""
 
+import asyncio
 import logging
 import re
 import time
@@ -37,6 +38,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{PREFIX}/providers/{{name}}", providers.get_provider),
     ("GET", f"{PREFIX}/pool/status", providers.pool_status),
     ("GET", f"{PREFIX}/snapshots", providers.snapshots),
+    # First of all below /sandboxes, as the router tries them in turn.
+    ("POST", f"{_SANDBOX}/exec", exec_.exec_command),
     ("POST", f"{PREFIX}/sandboxes", sandboxes.spawn),
     ("GET", f"{PREFIX}/sandboxes", sandboxes.list_sandboxes),
     ("DELETE", f"{PREFIX}/sandboxes", sandboxes.prune),
@@ -45,7 +48,6 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", f"{_SANDBOX}/extend", sandboxes.extend),
     ("GET", f"{_SANDBOX}/logs", sandboxes.logs),
     ("GET", f"{_SANDBOX}/stats", sandboxes.stats),
-    ("POST", f"{_SANDBOX}/exec", exec_.exec_command),
     ("POST", _FILES, files.write_text),
     ("PUT", _FILES, files.write_raw),
     ("GET", _FILES, files.read_file),
@@ -91,7 +93,9 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
         return response
     finally:
         # The raw path holds no control characters; the query, which may hold secrets, is left out.
-        log.info(
+        # Behind the answer, which need not wait for it.
+        asyncio.get_running_loop().call_soon(
+            log.info,
             "%s %s %s %.1fms %s",
             request.method,
             request.rel_url.raw_path[:500],
