@@ -69,12 +69,12 @@ def encode_data(request_id: int, fd: int, data: bytes) -> bytes:
     Plain text goes as ``text``, which is shorter than base64 and costs both ends far less; most
     of what programs print is nothing else.
     """
+    head = b'{"id":%d,"ev":"data","fd":%d,' % (request_id, fd)
     if data.translate(None, _PLAIN):
-        body = b'"data":"%b"' % binascii.b2a_base64(data, newline=False)
-    else:
-        text = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-        body = b'"text":"%b"' % text.replace(b"\t", b"\\t").replace(b"\r", b"\\r")
-    return b'{"id":%d,"ev":"data","fd":%d,%b}\n' % (request_id, fd, body)
+        return b"".join((head, b'"data":"', binascii.b2a_base64(data, newline=False), b'"}\n'))
+    text = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    text = text.replace(b"\t", b"\\t").replace(b"\r", b"\\r")
+    return b"".join((head, b'"text":"', text, b'"}\n'))  # `%` copies many times slower
 
 
 def text_size(text: str) -> int:

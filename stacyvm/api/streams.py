@@ -51,7 +51,8 @@ class LineWriter:
             # Most output is plain text, which this turns to JSON ten times faster than ``json``.
             text = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
             text = text.replace(b"\t", b"\\t").replace(b"\r", b"\\r")
-            await self._write(b'{"stream":"%b","data":"%b"}\n' % (stream.encode("ascii"), text))
+            head = b'{"stream":"%b","data":"' % stream.encode("ascii")
+            await self._write(b"".join((head, text, b'"}\n')))  # `%` copies many times slower
         elif characters := decoder.decode(data):
             await self.send({"stream": stream, "data": characters})
 

@@ -245,6 +245,7 @@ def streaming(
 
 
 def idle_memory(reference: Reference, sandbox_id: str, container: Container) -> Row:
+    """Compare proportional set sizes: a page that processes share counts once, not in each."""
     row = Row(
         "resident memory of an idle sandbox",
         "`sleep` container",
@@ -253,9 +254,14 @@ def idle_memory(reference: Reference, sandbox_id: str, container: Container) -> 
         holds=lambda row: row.ours_p50 - row.reference_p50 <= 18,
     )
     for name, kept in ((sandbox_id, row.ours), (str(container.id), row.reference)):
-        processes = reference.client.api.top(name, "-eo pid,rss")["Processes"]
-        kept.append(sum(int(rss) for _, rss in processes) * 1024 / MB)
+        processes = reference.client.api.top(name, "-eo pid,args")["Processes"]
+        kept.append(sum(_proportional(int(process[0])) for process in processes) / MB)
     return row
+
+
+def _proportional(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("\nPss:")[1].split()[0]) * 1024
 
 
 def _tar(name: str, content: bytes) -> bytes:
