@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Most live sandboxes of one owner; 0 is no limit."
     )
     spawn_concurrency: int = Field(
-        8, ge=1, description="Engine creations under way at once; further spawns wait."
+        10, ge=1, description="Engine creations under way at once; further spawns wait."
     )
     preview_domain: str = Field(
         "localhost", description="Domain in the preview URLs that clients build."

@@ -34,6 +34,7 @@ _MOST_LIVE = 1024
 # fills its own pipe and not the agent's memory.
 _STALLED = 16 << 20
 _LONGEST_LEASE_MS = 1 << 45
+_WARM_UP = 0.3  # seconds after the first hello
 LEASE_OVER = 124
 TERMINATED = 143
 
@@ -229,9 +230,9 @@ class Agent:
             }
         )
         if self._operations is None:
-            # Behind a hello may come the first request; loading what it needs takes a while.
-            self.outbox.flush()
-            self.loop.later(0, self._warm_up)
+            # A request right behind the hello loads what it needs; otherwise that is left to a
+            # quieter moment than that in which other sandboxes may be starting too.
+            self.loop.later(_WARM_UP, self._warm_up)
 
     def _warm_up(self) -> None:
         """Load early what the first request would otherwise wait for."""
