@@ -57,6 +57,8 @@ class JsonReader:
 
     async def rest(self) -> bytes:
         """Return the whole body."""
+        if self._buffer and self._request.content.at_eof():
+            return bytes(self._buffer)  # mostly it came with the headers
         async with _in_time():
             while await self._more():
                 self._check(len(self._buffer))

@@ -1,6 +1,9 @@
 """An agent that is a child process of the server, behind a socket pair."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing_extensions import override
 from stacyvm.domain.errors import ProviderError
 from stacyvm.providers.stream_pipe import READ_SIZE, StreamPipe
 from stacyvm.providers.tail import Tail
+
+_PATIENCE = 5.0  # seconds to wait for the end of a process that was killed
 
 
 class _Watch(asyncio.SubprocessProtocol):
@@ -49,8 +54,8 @@ class AgentProcess:
         """
         tail = Tail()
         ours, theirs = socket.socketpair()
-        try:
-            transport, watch = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.ensure_future(
+            asyncio.get_running_loop().subprocess_exec(
                 lambda: _Watch(tail),
                 *command,
                 stdin=theirs.fileno(),
@@ -60,14 +65,23 @@ class AgentProcess:
                 cwd=cwd,
                 start_new_session=True,
             )
+        )
+        try:
+            # asyncio's own way of taking back a start can wait for ever: for the end of a pipe
+            # that a grandchild still holds.
+            transport, watch = await asyncio.shield(starting)
         except OSError as error:
             ours.close()
             raise ProviderError(f"cannot start the agent: {error}") from error
         except BaseException:
             ours.close()
+            await _take_back(starting)
             raise
         finally:
-            theirs.close()
+            if starting.done():
+                theirs.close()
+            else:
+                starting.add_done_callback(lambda _: theirs.close())
         return cls(transport, watch, ours, tail)
 
     @property
@@ -96,9 +110,8 @@ class AgentProcess:
         return self._pipe
 
     def kill(self) -> None:
-        """Send SIGKILL to the process, unless it has ended."""
-        if self._transport.get_returncode() is None:
-            self._transport.kill()
+        """Send SIGKILL to the process and its group, unless it has ended."""
+        _kill(self._transport)
 
     async def wait(self) -> None:
         """Wait until the process has exited."""
@@ -110,3 +123,29 @@ class AgentProcess:
             await self._pipe.close()
         self._socket.close()
         self._transport.close()
+
+
+async def _take_back(
+    starting: "asyncio.Future[tuple[asyncio.SubprocessTransport, _Watch]]",
+) -> None:
+    """End a process whose start was cancelled, as soon as there is one."""
+    await asyncio.wait([starting])
+    if starting.cancelled() or starting.exception() is not None:
+        return
+    transport, watch = starting.result()
+    _kill(transport)
+    transport.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            await watch.exited.wait()
+
+
+def _kill(transport: asyncio.SubprocessTransport) -> None:
+    """Kill the process and all of its group.
+
+    A cage that is killed in its first moment leaves a child that waits for it for ever, still in
+    the same group.
+    """
+    if transport.get_returncode() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
