@@ -80,6 +80,21 @@ async def test_a_killed_cage_takes_everything_with_it(caged: LocalProvider) -> N
         assert not await _runs(name)
 
 
+async def test_a_start_cancelled_at_any_moment_ends_and_leaves_no_cage(
+    caged: LocalProvider, tmp_path: Path
+) -> None:
+    for moment in range(24):
+        wanted = spec()
+        await caged.create(wanted)
+        starting = asyncio.create_task(caged.start(wanted.id))
+        await asyncio.sleep(moment / 4000)
+        starting.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.gather(starting, return_exceptions=True)
+            await caged.remove(wanted.id)
+    await wait_until(lambda: _not(_runs(str(tmp_path), anywhere=True)))
+
+
 async def test_without_a_cage_removal_finds_what_outlived_the_agent(bare: LocalProvider) -> None:
     wanted = spec()
     async with running(bare, wanted) as channel:
@@ -175,11 +190,12 @@ def test_a_runtime_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.Monke
     assert tmp_path / "opt" in found.needs
 
 
-async def _runs(name: str) -> bool:
+async def _runs(name: str, *, anywhere: bool = False) -> bool:
     def look() -> bool:
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if name.encode() in entry.read_bytes().split(b"\0")[0]:
+                words = entry.read_bytes().split(b"\0")
+                if any(name.encode() in word for word in (words if anywhere else words[:1])):
                     return True
             except OSError:
                 continue  # it ended meanwhile
