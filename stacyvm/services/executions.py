@@ -53,12 +53,8 @@ class RunningExecution:
         Raises:
             StacyError: The agent refuses it (working directory, environment), or is lost.
         """
-        try:
-            if not isinstance(await self._next(aiter(self._stream)), Info):
-                raise AgentError("the agent did not say that it has begun the command")
-        except ChannelClosedError as error:
-            reason = await self._sandboxes.why_lost(self.sandbox_id)
-            raise SandboxLostError(self.sandbox_id, reason) from error
+        if not isinstance(await self._next(aiter(self._stream)), Info):
+            raise AgentError("the agent did not say that it has begun the command")
 
     async def __aiter__(self) -> AsyncIterator[Output]:
         """Yield output in the order the agent read it, until the command has ended.
@@ -69,32 +65,38 @@ class RunningExecution:
             SandboxLostError: The sandbox died or fell silent; there is no outcome.
         """
         events = aiter(self._stream)
-        try:
-            while (event := await self._next(events)) is not None:
-                if isinstance(event, Data) and event.fd in _STREAMS:
-                    yield Output(_STREAMS[event.fd], event.data)
-        except ChannelClosedError as error:
-            reason = await self._sandboxes.why_lost(self.sandbox_id)
-            raise SandboxLostError(self.sandbox_id, reason) from error
+        while (event := await self._next(events)) is not None:
+            if isinstance(event, Data) and event.fd in _STREAMS:
+                yield Output(_STREAMS[event.fd], event.data)
         self._outcome = _outcome(self._stream.result)
 
     async def _next(self, events: AsyncIterator[Event]) -> Event | None:
         """Return the next event, None at the end; a silent agent is marked unhealthy.
 
-        The agent enforces the command's time limit itself; a hostile guest can stop the agent
-        (they share a uid), and then nobody would ever answer.
+        Raises:
+            SandboxLostError: The sandbox died or fell silent.
         """
-        if self._stream.ready:  # mostly: a short command's events come all at once
-            return await anext(events, None)
-        now = asyncio.get_running_loop().time()
-        left = max(self._started + self.timeout - now, 0.0) + SILENCE
         try:
-            async with asyncio.timeout(left):
+            if self._stream.ready:  # mostly: a short command's events come all at once
                 return await anext(events, None)
+            async with asyncio.timeout(self._patience()):
+                return await anext(events, None)
+        except ChannelClosedError as error:
+            reason = await self._sandboxes.why_lost(self.sandbox_id)
+            raise SandboxLostError(self.sandbox_id, reason) from error
         except TimeoutError as error:
             reason = f"its agent stayed silent for {SILENCE:g}s after a command's time limit"
             await self._sandboxes.mark_unhealthy(self.sandbox_id, reason)
             raise SandboxLostError(self.sandbox_id, reason) from error
+
+    def _patience(self) -> float:
+        """Return how many seconds the agent may take now.
+
+        It enforces the command's time limit itself; but the guest can stop it, as they share a
+        uid, and then nobody would ever answer.
+        """
+        now = asyncio.get_running_loop().time()
+        return max(self._started + self.timeout - now, 0.0) + SILENCE
 
 
 @dataclass(frozen=True, kw_only=True)

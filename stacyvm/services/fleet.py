@@ -42,10 +42,6 @@ class Fleet:
         """Return the sandbox when its channel is open or only just lost."""
         return self._attached.get(sandbox_id)
 
-    def all(self) -> list[Attached]:
-        """Return everything attached now."""
-        return list(self._attached.values())
-
     def attach(self, attached: Attached, on_lost: OnLost) -> None:
         """Keep an open channel; ``on_lost`` is called once if it closes while still kept."""
         self._attached[attached.sandbox_id] = attached
@@ -58,7 +54,7 @@ class Fleet:
 
     def run_behind(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run ``work`` as a task that outlives the request, and that ``close`` waits for."""
-        self._tasks.add(self._start(work, name))
+        self._keep(asyncio.create_task(work, name=name))
 
     async def finish(
         self, work: Coroutine[Any, Any, None], *, name: str, timeout: float | None = None
@@ -67,7 +63,9 @@ class Fleet:
 
         After that, and when the caller is cancelled, it goes on behind.
         """
-        await asyncio.wait([self._start(work, name)], timeout=timeout)
+        task = asyncio.create_task(work, name=name)
+        self._keep(task)
+        await asyncio.wait([task], timeout=timeout)
 
     async def close(self) -> None:
         """Close every channel, leave the sandboxes alive, and wait for what runs behind.
@@ -94,11 +92,9 @@ class Fleet:
         finally:
             attached.settled.set()
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -60,7 +60,8 @@ class Reaper:
     async def _settle(self, sandbox: Sandbox, found: Found | None) -> None:
         attached = self.sandboxes.fleet.get(sandbox.id)
         if sandbox.state is SandboxState.CREATING:
-            if sandbox.id not in self.sandboxes.fleet.spawning:
+            # The record was read a while ago: a spawn of ours may have ended well meanwhile.
+            if attached is None and sandbox.id not in self.sandboxes.fleet.spawning:
                 await self.sandboxes.end(
                     sandbox, SandboxState.ERROR, "the server stopped while it was being created"
                 )
