@@ -3,7 +3,6 @@
 Standard library only and free of imports of ours, so that an image's build can run it as a script.
 """
 
-import hashlib
 import importlib.util
 import marshal
 import sys
@@ -29,15 +28,6 @@ def build_zipapp(target: Path) -> None:
             # Bytecode first: it is what is looked for first.
             archive.writestr(zipfile.ZipInfo(name + "c", _LONG_AGO), _bytecode(name, source))
             archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), source)
-
-
-def content_hash() -> str:
-    """Return the SHA-256 of what goes into the zipapp, but for the interpreter's part."""
-    digest = hashlib.sha256()
-    for name, source in _modules().items():
-        digest.update(f"{name} {len(source)}\n".encode())
-        digest.update(source)
-    return digest.hexdigest()
 
 
 def _modules() -> dict[str, bytes]:
