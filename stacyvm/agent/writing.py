@@ -67,7 +67,11 @@ class Writing(Live):
         folder = os.path.dirname(self._target)
         self._temporary = os.path.join(folder, b".stacyvm-" + os.urandom(8).hex().encode())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._temporary, flags, 0o600)
+        try:
+            self._fd = os.open(self._temporary, flags, 0o600)
+        except OSError as error:
+            error.filename = path  # the temporary name is nobody's business
+            raise
 
     @override
     def take_input(self, data: bytes, *, eof: bool) -> None:

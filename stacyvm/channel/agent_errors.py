@@ -32,6 +32,10 @@ _ERRORS: dict[str, type[StacyError]] = {
     "busy": LimitExceededError,
 }
 
+_ABOUT_PATH = frozenset(
+    {"not_a_file", "is_a_directory", "not_a_directory", "not_empty", "exists", "permission"}
+)
+
 
 def agent_error(frame: dict[str, Any], *, path: str = "") -> StacyError:
     """Return the domain error for an ``error`` frame.
@@ -45,6 +49,8 @@ def agent_error(frame: dict[str, Any], *, path: str = "") -> StacyError:
     message = message[:_LONGEST_MESSAGE] if isinstance(message, str) and message else code
     if code == "not_found":
         return FileMissingError(path or message)
+    if code in _ABOUT_PATH and path and path not in message:
+        message = f"{path}: {message}"
     if kind := _ERRORS.get(code):
         return kind(message)
     return AgentError(f"agent: {message or 'an error without a code'}", agent_code=code)

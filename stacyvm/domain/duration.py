@@ -78,5 +78,8 @@ def format_duration(seconds: float) -> str:
 
 
 def _decimal(nanos: int, unit: int) -> str:
-    text = f"{Decimal(nanos) / unit:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    whole, rest = divmod(nanos, unit)
+    if not rest:
+        return str(whole)
+    digits = str(unit + rest)[1:]  # the unit is a power of ten, so these are all its places
+    return f"{whole}.{digits.rstrip('0')}"

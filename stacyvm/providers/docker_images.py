@@ -14,7 +14,7 @@ from stacyvm.domain.errors import (
 )
 from stacyvm.providers.docker_engine import Engine
 from stacyvm.providers.docker_errors import explanation
-from stacyvm.providers.images.recipes import NAMES
+from stacyvm.providers.images.recipes import AGENT, NAMES
 
 _OURS = "stacyvm/"
 
@@ -42,13 +42,13 @@ class Puller:
             UnavailableError: The engine does not answer.
         """
         if image.startswith(_OURS):
-            built = [f"{_OURS}{name}" for name in NAMES]
-            known = image.partition(":")[0] in built
+            name = image.partition(":")[0].removeprefix(_OURS)
+            others = ", ".join(f"{_OURS}{other}" for other in NAMES if other != AGENT)
             raise ImageNotFoundError(
                 image,
                 "not built yet, run `stacyvm images build`"
-                if known
-                else f"there is no such image of stacyvm's own, only {', '.join(built)}",
+                if name in NAMES
+                else f"there is no such image of stacyvm's own, only {others}",
             )
         task = self._pulls.get(image)
         if task is None:

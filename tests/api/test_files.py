@@ -379,3 +379,13 @@ async def test_a_file_that_shrinks_while_it_is_read_cuts_the_connection(
         await api.exec(sandbox, ": > shrinking")
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
+
+
+async def test_a_refused_write_names_the_path_and_no_temporary_one(api: Api, sandbox: str) -> None:
+    await api.exec(sandbox, "mkdir shut folder && chmod 500 shut")
+    home = await workspace(api, sandbox)
+    for path, status in (("shut/new", 403), ("folder", 400)):
+        body = {"path": f"{home}/{path}", "content": "x"}
+        answer = await api.call("POST", files(sandbox), json=body)
+        assert (answer[0], ".stacyvm-" in answer[1]["message"]) == (status, False), answer
+        assert answer[1]["message"].startswith(f"{home}/{path}: "), answer

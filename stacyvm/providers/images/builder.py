@@ -14,6 +14,7 @@ from stacyvm.domain.errors import ProviderError
 from stacyvm.providers.images.base import ensure_base
 from stacyvm.providers.images.engine import SILENCE, reason
 from stacyvm.providers.images.recipes import (
+    AGENT,
     AGENT_HASH,
     AGENT_LOADER,
     IMAGE_HASH,
@@ -97,7 +98,7 @@ def _state(client: docker.DockerClient, wanted: Recipe) -> ImageState:
 
 def _labels(client: docker.DockerClient, made_from: Recipe, *, anew: bool) -> dict[str, str]:
     labels = {IMAGE_HASH: made_from.digest}
-    if made_from.name == "agent":
+    if made_from.name == AGENT:
         architecture = str(client.info().get("Architecture", ""))
         try:
             labels[AGENT_LOADER] = loader(architecture)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-NAMES = ("agent", "node", "quickjs")
+AGENT = "agent"
+NAMES = (AGENT, "node", "quickjs")
 IMAGE_HASH = "stacyvm.image.hash"
 AGENT_HASH = "stacyvm.agent.hash"
 AGENT_LOADER = "stacyvm.agent.loader"
@@ -59,7 +60,7 @@ class Recipe:
 def recipe(name: str) -> Recipe:
     """Return the recipe of one of ``NAMES``, from a checkout or an installed package."""
     context = dict(_read(_images() / name))
-    if name == "agent":
+    if name == AGENT:
         agent = Path(str(files("stacyvm.agent")))
         context.update((f"stacyvm/agent/{path}", content) for path, content in _read(agent))
     return Recipe(name=name, context=tuple(sorted(context.items())))

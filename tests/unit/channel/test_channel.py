@@ -292,3 +292,13 @@ async def _ping(channel: Channel, agent: ScriptedAgent) -> bool:
         pass
     await agent.send(id=request["id"], ev="ok", pong=True)
     return bool((await call)["pong"])
+
+
+async def test_an_error_about_a_path_names_it_once() -> None:
+    async with channel_and_agent() as (channel, agent):
+        for said, heard in (("it is a folder", "/a/b: it is a folder"), ("/a/b: no", "/a/b: no")):
+            call = asyncio.create_task(channel.call("read", path="/a/b"))
+            request = await agent.receive()
+            await agent.send(id=request["id"], ev="error", code="is_a_directory", message=said)
+            with pytest.raises(NotAFileError, match=f"^{heard}$"):
+                await call
