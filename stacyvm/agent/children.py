@@ -54,7 +54,7 @@ class Children:
         self._guardian = os.getppid()  # or whoever else the agent's parent is
         self._listeners: set[Callable[[], None]] = set()
         signal.set_wakeup_fd(loop.open_wake(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: loop.post(self._reap))
+        signal.signal(signal.SIGCHLD, lambda *_: loop.soon(self._reap))
         self._own()
 
     def mark(self) -> Mark:

@@ -62,6 +62,10 @@ class Loop:
         heappush(self._timers, timer)
         return timer
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back before the loop waits again; from its own thread, or a signal that wakes it."""
+        self._posted.append(callback)
+
     def post(self, callback: Callable[[], None]) -> None:
         """Call back soon. The one method for other threads, which need ``open_wake`` first."""
         self._posted.append(callback)

@@ -110,8 +110,7 @@ class Operations:
             execution.failed(error.status)
             return execution
         # A short command's output or end is there in a moment, and takes this along.
-        reply.hold("info", {"pid": spawned.pid})
-        self._loop.later(_MOMENT, reply.catch_up)
+        reply.hold("info", {"pid": spawned.pid}, self._loop, _MOMENT)
         return Execution(reply, self._commands, spawned, mark, limits, started)
 
     def _signal(self, frame: Frame, reply: Reply) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from stacyvm.agent.failure import Failure, failure_of
 from stacyvm.agent.frames import Frame, encode, encode_data
+from stacyvm.agent.loop import Loop, Timer
 from stacyvm.agent.outbox import Outbox
 
 TYPE_CHECKING = False
@@ -23,7 +24,7 @@ else:
 class Reply:
     """Sends the events of one request, and exactly one terminal frame."""
 
-    __slots__ = ("_ended", "_held", "id", "open", "outbox")
+    __slots__ = ("_ended", "_held", "_timer", "id", "open", "outbox")
 
     def __init__(self, request_id: int, outbox: Outbox, ended: Callable[[int], None]) -> None:
         self.id = request_id
@@ -31,6 +32,7 @@ class Reply:
         self.open = True
         self._ended = ended
         self._held = b""
+        self._timer: Timer | None = None
 
     def send(self, ev: str, fields: Frame) -> None:
         """Send an event; nothing once the request is over."""
@@ -38,15 +40,19 @@ class Reply:
             self.catch_up()
             self.outbox.put(encode({"id": self.id, "ev": ev, **fields}))
 
-    def hold(self, ev: str, fields: Frame) -> None:
-        """Send an event with the next one, or by ``catch_up``: one write instead of two."""
+    def hold(self, ev: str, fields: Frame, loop: Loop, seconds: float) -> None:
+        """Send an event with the next one, or after ``seconds``: one write instead of two."""
         self._held = encode({"id": self.id, "ev": ev, **fields})
+        self._timer = loop.later(seconds, self.catch_up)
 
     def catch_up(self) -> None:
         """Send the event that was held, unless it has gone."""
-        if self._held and self.open:
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        if self.open:
             self.outbox.put(self._held)
-        self._held = b""
 
     def data(self, fd: int, data: bytes) -> None:
         """Send a ``data`` event."""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
+import signal
 
 from stacyvm.agent.failure import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 
 # The guest's processes go first when memory runs out, so that the agent lives to tell of it.
 _OOM_SCORE = b"500"
+# Python ignores these; what it starts should not.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _NO_MORE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
@@ -87,21 +93,44 @@ def _start(
     stdout: int,
     stderr: int,
 ) -> int:
-    process = subprocess.Popen(
-        argv,
-        env=env,
-        cwd=cwd,
-        stdin=stdin[0] if stdin else subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        # All descriptors of the agent close themselves on exec; looking for others is slow, and
-        # impossible once root is given up, as /proc/self/fd is then not the agent's to read.
-        close_fds=False,
-        start_new_session=True,
-    )
-    # The loop reaps every child. Popen must never wait for this pid again: it may be another's.
-    process.returncode = 0
-    return process.pid
+    null = (os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, stdin[0], 0) if stdin else null,
+        (os.POSIX_SPAWN_DUP2, stdout, 1),
+        (os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
+    # A child inherits the folder its parent is in; the agent's other threads use absolute paths.
+    os.chdir(cwd)
+    try:
+        return _first_that_starts(argv, env, actions)
+    finally:
+        os.chdir("/")
+
+
+def _first_that_starts(
+    argv: list[bytes], env: dict[bytes, bytes], actions: Sequence[tuple[object, ...]]
+) -> int:
+    """Start the first of the programs that ``argv[0]`` may mean, as ``execvp`` does."""
+    refusal: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for program in _candidates(argv[0], env):
+        try:
+            # All descriptors of the agent close themselves on exec.
+            return os.posix_spawn(
+                program, argv, env, file_actions=actions, setsid=True, setsigdef=_IGNORED
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            refusal = error  # a later folder may hold one that can be run
+    raise refusal
+
+
+def _candidates(name: bytes, env: dict[bytes, bytes]) -> list[bytes]:
+    if b"/" in name:
+        return [name]
+    folders = env.get(b"PATH", os.fsencode(os.defpath)).split(b":")
+    found = [os.path.join(folder, name) for folder in folders]
+    return [program for program in found if os.access(program, os.F_OK)]
 
 
 def _give_up_first(pid: int) -> None:

@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -34,6 +35,7 @@ def api_key_of(settings: Settings) -> str:
     return settings.api_key.get_secret_value() if settings.api_key else ""
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach ``host``."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -158,6 +160,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
+@lru_cache(256)
 def _host_name(host: str) -> str:
     """Return the name in a Host header, without its port, in lower case."""
     try:
