@@ -1,10 +1,19 @@
 """All settings. This is the only module that reads the environment."""
 
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "STACYVM_"
+ENV_FILE = ".env"
+# The clients' own, and the mark on a sandbox's processes, should a server run in one.
+_NOT_OURS = frozenset({"STACYVM_URL", "STACYVM_EXEC"})
 
 
 class Settings(BaseSettings):
@@ -14,7 +23,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="STACYVM_", env_file=".env", extra="ignore", frozen=True
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -129,3 +138,31 @@ class Settings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+
+def unknown_variables() -> list[str]:
+    """Return a sentence for each ``STACYVM_`` variable that sets nothing, most likely misspelt.
+
+    Looks where ``Settings`` does, in the environment and in ``.env``. Names only: a value may be a
+    secret.
+    """
+    return [_unknown(name, "the environment") for name in _misfits(os.environ)] + [
+        _unknown(name, ENV_FILE) for name in _misfits(dotenv_values(ENV_FILE))
+    ]
+
+
+def _misfits(names: Iterable[str]) -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _NOT_OURS
+    ours = (name for name in names if name.upper().startswith(PREFIX))
+    return sorted(name for name in ours if name.upper() not in known)
+
+
+def _unknown(name: str, place: str) -> str:
+    # Without the prefix, which would make any two names alike.
+    close = get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
+    hint = (
+        f"did you mean {PREFIX}{close[0].upper()}?"
+        if close
+        else "`stacyvm serve --help` lists all settings"
+    )
+    return f"{name[:100]} in {place} is no setting; {hint}"

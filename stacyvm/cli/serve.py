@@ -10,7 +10,9 @@ import click
 from stacyvm.api.server import serve as run_server
 from stacyvm.cli.errors import CommandError, domain_errors
 from stacyvm.cli.settings import read_settings, variable
-from stacyvm.config import Settings
+from stacyvm.config import Settings, unknown_variables
+
+log = logging.getLogger(__name__)
 
 
 def _all_settings() -> str:
@@ -42,6 +44,8 @@ def serve(**options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     settings = read_settings(given)
     _start_logging(settings.log_level)
+    for said in unknown_variables():
+        log.warning("%s", said)
     with domain_errors():
         try:
             asyncio.run(run_server(settings))

@@ -62,6 +62,18 @@ def test_an_open_door_without_a_key_is_refused(lone_shell: Shell) -> None:
     assert b"STACYVM_API_KEY" in done.stderr
 
 
+def test_a_misspelt_setting_is_named_and_its_value_is_not(lone_shell: Shell) -> None:
+    done = lone_shell.run(
+        "serve",
+        *("--provider", "local", "--data-dir", "data", "--host", "192.0.2.1"),
+        environment={"STACYVM_API_KYE": "hush"},
+    )
+    said = done.stderr.decode()
+    assert "STACYVM_API_KYE in the environment is no setting; did you mean STACYVM_API_KEY?" in said
+    assert "hush" not in said
+    assert done.returncode == ExitCode.USAGE  # as nothing set the key
+
+
 def test_a_port_in_use_is_said_and_leaves_nothing(lone_shell: Shell, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacyvm.config import Settings
+from stacyvm.config import Settings, unknown_variables
 from tests.docs import DOCS, settings_page
 
 
@@ -30,3 +30,26 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_setting_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings(_env_file=None, **{name: value})
+
+
+def test_a_variable_that_sets_nothing_is_named_with_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("STACYVM_MAX_SANDBOX=3\nOTHER=1\nSTACYVM_PORT=1\n")
+    monkeypatch.setenv("STACYVM_DEFAULT_TLL", "hush")
+    monkeypatch.setenv("STACYVM_MOON", "hush")
+    monkeypatch.setenv("STACYVM_URL", "http://localhost")
+    monkeypatch.setenv("stacyvm_host", "127.0.0.1")
+    assert unknown_variables() == [
+        "STACYVM_DEFAULT_TLL in the environment is no setting; did you mean STACYVM_DEFAULT_TTL?",
+        "STACYVM_MOON in the environment is no setting; `stacyvm serve --help` lists all settings",
+        "STACYVM_MAX_SANDBOX in .env is no setting; did you mean STACYVM_MAX_SANDBOXES?",
+    ]
+
+
+def test_without_a_misspelling_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert unknown_variables() == []
