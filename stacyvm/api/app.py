@@ -41,6 +41,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     # First of all below /sandboxes, as the router tries them in turn.
     ("POST", f"{_SANDBOX}/exec", exec_.exec_command),
     ("POST", f"{PREFIX}/sandboxes", sandboxes.spawn),
+    ("POST", f"{PREFIX}/sandboxes/admission", sandboxes.admission),
     ("GET", f"{PREFIX}/sandboxes", sandboxes.list_sandboxes),
     ("DELETE", f"{PREFIX}/sandboxes", sandboxes.prune),
     ("GET", _SANDBOX, sandboxes.get_sandbox),

@@ -9,7 +9,7 @@ from stacyvm.api.context import services_of
 from stacyvm.api.query import owner_of, params
 from stacyvm.api.schemas import ExtendBody, SpawnBody, check_env, check_image, check_metadata
 from stacyvm.api.wire import json_response, timestamp
-from stacyvm.domain.duration import parse_duration
+from stacyvm.domain.duration import format_duration, parse_duration
 from stacyvm.domain.errors import InvalidRequestError
 from stacyvm.domain.sandbox import Sandbox, check_owner
 from stacyvm.services.spawning import SpawnRequest
@@ -42,25 +42,7 @@ def sandbox_item(sandbox: Sandbox) -> dict[str, Any]:
 
 async def spawn(request: web.Request) -> web.Response:
     """Create a sandbox and answer when it runs."""
-    body = await read_json(request, SpawnBody)
-    sandbox = await services_of(request).sandboxes.spawn(
-        SpawnRequest(
-            image=check_image(body.image),
-            provider=body.provider,
-            memory_mb=body.memory_mb,
-            vcpus=body.vcpus,
-            ttl=parse_duration(body.ttl) if body.ttl else None,
-            owner_id=owner_of(request) or check_owner(body.owner_id),
-            template=body.template,
-            metadata=check_metadata(body.metadata),
-            env=check_env(body.env),
-            network=body.network or None,
-            runtime=body.runtime,
-            workspace=body.workspace or "disk",
-            disk_mb=body.disk_mb,
-            read_only=body.read_only,
-        )
-    )
+    sandbox = await services_of(request).sandboxes.spawn(await _wanted(request))
     response = json_response(sandbox_item(sandbox), status=201)
     try:
         await response.prepare(request)
@@ -70,6 +52,44 @@ async def spawn(request: web.Request) -> web.Response:
         await services_of(request).sandboxes.destroy(sandbox.id)
         raise
     return response
+
+
+async def admission(request: web.Request) -> web.Response:
+    """Say whether a spawn would be let in now, without making anything."""
+    wanted = await _wanted(request)
+    found = await services_of(request).sandboxes.admission(wanted)
+    # StacyVM's Python client takes these keys and no others.
+    answer: dict[str, Any] = {"allowed": found.allowed, "queueable": False}
+    if found.reason:
+        answer["reason"] = found.reason
+    answer |= {"active_sandboxes": found.active, "max_sandboxes": found.most}
+    if wanted.owner_id:
+        answer |= {
+            "active_owner_sandboxes": found.active_owner,
+            "max_owner_sandboxes": found.most_owner,
+        }
+    return json_response({**answer, "max_ttl": format_duration(found.max_ttl)})
+
+
+async def _wanted(request: web.Request) -> SpawnRequest:
+    """Return what the body of a spawn asks for."""
+    body = await read_json(request, SpawnBody)
+    return SpawnRequest(
+        image=check_image(body.image),
+        provider=body.provider,
+        memory_mb=body.memory_mb,
+        vcpus=body.vcpus,
+        ttl=parse_duration(body.ttl) if body.ttl else None,
+        owner_id=owner_of(request) or check_owner(body.owner_id),
+        template=body.template,
+        metadata=check_metadata(body.metadata),
+        env=check_env(body.env),
+        network=body.network or None,
+        runtime=body.runtime,
+        workspace=body.workspace or "disk",
+        disk_mb=body.disk_mb,
+        read_only=body.read_only,
+    )
 
 
 async def list_sandboxes(request: web.Request) -> web.Response:

@@ -23,6 +23,7 @@ from stacyvm.domain.sandbox import (
     is_sandbox_id,
 )
 from stacyvm.providers.base import Found, Provider
+from stacyvm.services.admission import Admission, decide
 from stacyvm.services.fleet import Attached, Fleet
 from stacyvm.services.spawning import HELLO_TIMEOUT, SpawnRequest, plan
 from stacyvm.store.sandboxes import SandboxStore
@@ -100,6 +101,29 @@ class Sandboxes:
         finally:
             self.fleet.spawning.discard(sandbox.id)
         return running
+
+    async def admission(self, request: SpawnRequest) -> Admission:
+        """Return whether ``spawn`` would let this request in now; nothing is reserved.
+
+        Raises:
+            StacyError: As ``spawn``, when no free place would help: a value that makes no sense, a
+                size above the server's maximum, an unknown provider.
+        """
+        ttl = self.settings.default_ttl if request.ttl is None else request.ttl
+        possible = replace(request, ttl=min(ttl, self.settings.max_ttl))
+        plan(
+            possible,
+            self.settings,
+            provider=self._provider(request.provider).name,
+            now=self.now(),
+        )
+        owner = request.owner_id
+        return decide(
+            self.settings,
+            ttl=ttl,
+            active=await self.store.count(),
+            active_owner=await self.store.count(owner_id=owner) if owner else 0,
+        )
 
     async def get(self, sandbox_id: str, *, owner_id: str = "") -> Sandbox:
         """Return a live sandbox.

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stacyvm.services.health import Health
+from stacyvm.services.spawning import SpawnRequest
 from stacyvm.store.connect import connect
 from stacyvm.store.sandboxes import SandboxStore
 from tests.api.conftest import Api, Variant, eventually
@@ -199,3 +201,60 @@ async def test_a_caller_who_leaves_a_spawn_leaves_no_sandbox(api: Api) -> None:
 
     await eventually(undone)
     await eventually(removed)
+
+
+async def test_admission_says_what_a_spawn_would_hear_and_makes_nothing(api: Api) -> None:
+    before = (await api.call("GET", "/sandboxes"))[1]
+    asked = {"image": "stacyvm/quickjs", "ttl": "10m"}
+    status, answer = await api.call("POST", "/sandboxes/admission", json=asked)
+    assert (status, answer) == (
+        200,
+        {
+            "allowed": True,
+            "queueable": False,
+            "active_sandboxes": len(before),
+            "max_sandboxes": 0,
+            "max_ttl": "24h0m0s",
+        },
+    )
+    status, answer = await api.call(
+        "POST", "/sandboxes/admission", json={**asked, "ttl": "48h"}, headers={"X-User-ID": "eve"}
+    )
+    assert (status, answer["allowed"], answer["reason"]) == (200, False, "max_ttl")
+    assert (answer["active_owner_sandboxes"], answer["max_owner_sandboxes"]) == (0, 0)
+    assert (await api.call("GET", "/sandboxes"))[1] == before
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"ttl": "0s"}, 400),
+        ({"ttl": "-1h"}, 400),
+        ({"ttl": "1d"}, 400),
+        ({"image": "No Such"}, 400),
+        ({"runtime": "moon"}, 400),
+        ({"provider": "moon"}, 404),
+        ({"template": "moon"}, 404),
+        ({"memory_mb": 2**30}, 429),
+    ],
+)
+async def test_admission_refuses_as_a_spawn_does(
+    api: Api, body: dict[str, object], status: int
+) -> None:
+    asked = await api.call("POST", "/sandboxes/admission", json=body)
+    spawned = await api.call("POST", "/sandboxes", json=body)
+    assert (asked[0], spawned[0]) == (status, status)
+    assert (asked[1]["code"], asked[1]["message"]) == (spawned[1]["code"], spawned[1]["message"])
+
+
+async def test_admission_counts_what_lives(api: Api) -> None:
+    settings = api.services.settings.model_copy(update={"max_sandboxes_per_owner": 1})
+    sandboxes = replace(api.services.sandboxes, settings=settings)
+    wanted = SpawnRequest(owner_id="frugal")
+    assert (await sandboxes.admission(wanted)).allowed
+    sandbox = await api.spawn(owner_id="frugal")
+    found = await sandboxes.admission(wanted)
+    assert (found.reason, found.active_owner) == ("max_sandboxes_per_owner", 1)
+    assert (await sandboxes.admission(replace(wanted, owner_id="other"))).allowed
+    await api.call("DELETE", f"/sandboxes/{sandbox}")
+    assert (await sandboxes.admission(wanted)).allowed

@@ -82,7 +82,7 @@ def test_the_server_tells_about_itself(client: Client) -> None:
 
 
 def test_what_the_server_does_not_serve_yet_is_a_clean_error(client: Client) -> None:
-    for call in (client.admission, client.quota_summary, client.templates.list):
+    for call in (client.quota_summary, client.templates.list):
         with pytest.raises(StacyVMError):
             call()
     with pytest.raises(SandboxNotFound):
@@ -379,3 +379,9 @@ def test_bad_input_to_spawn_is_a_clear_error(
 ) -> None:
     with pytest.raises(kind):
         client.spawn(**options)
+
+
+def test_admission_tells_before_a_spawn_does(client: Client) -> None:
+    found = client.admission(ttl="10m", owner_id="ada")
+    assert (found.allowed, found.reason, found.max_ttl) == (True, "", "24h0m0s")
+    assert client.admission(ttl="25h").reason == "max_ttl"
