@@ -52,6 +52,27 @@ def test_a_command_that_is_missing_or_not_executable_ends_as_in_a_shell(agent: D
     assert data_of(frames, 2) == b"no-such-program: not found\n"
 
 
+def test_a_program_is_looked_for_along_the_commands_own_path(agent: Driver, tmp_path: Path) -> None:
+    for folder, mode in (("shut", 0o644), ("open", 0o755)):
+        (tmp_path / folder).mkdir()
+        program = tmp_path / folder / "tool"
+        program.write_text(f"#!/bin/sh\necho {folder}\n")
+        program.chmod(mode)
+    (tmp_path / "folder" / "tool").mkdir(parents=True)
+    path = ":".join(str(tmp_path / name) for name in ("none", "folder", "shut", "open"))
+    ended, out, _ = agent.run("tool", env={"PATH": path})
+    assert (ended["exit_code"], out) == (0, b"open\n")
+    ended, _, _ = agent.run("tool", env={"PATH": str(tmp_path / "shut")})
+    assert ended["exit_code"] == 126
+    ended, out, _ = agent.run("tool", env={"PATH": ""}, cwd=str(tmp_path / "open"))
+    assert (ended["exit_code"], out) == (0, b"open\n")
+
+
+def test_a_broken_pipe_ends_a_command_as_in_a_shell(agent: Driver) -> None:
+    ended, _, _ = agent.run("sh", "-c", "kill -PIPE $$")
+    assert ended["signal"] == "SIGPIPE"
+
+
 def test_a_signal_is_told_by_number_and_name(agent: Driver) -> None:
     end, _, _ = agent.shell("kill -SEGV $$")
     assert (end["exit_code"], end["signal"]) == (139, "SIGSEGV")
