@@ -50,6 +50,10 @@ class EnvelopeProtocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Return the answer to a request that never reached the application."""
+        gone = self.transport is None or self.transport.is_closing()
+        if isinstance(exc, ConnectionError) and (gone or request.writer.output_size > 0):
+            log.info("an answer was broken off: %s", exc)  # by its reader: no fault of ours
+            raise exc
         if status >= 500:
             log.error("request failed outside the application", exc_info=exc)
         if request.writer.output_size > 0:

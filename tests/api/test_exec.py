@@ -1,11 +1,15 @@
 import asyncio
+import contextlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from yarl import URL
 
+from stacyvm.api import streams
 from tests.api.conftest import Api, Variant, eventually, processes_with
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -256,3 +260,29 @@ async def test_a_slow_reader_of_100_mb_slows_the_command_and_loses_nothing(
                 count += len(last["data"]) if last["stream"] == "stdout" else 0
     writer.close()
     assert (count, last["stream"], last["exit_code"]) == (size, "exit", 0)
+
+
+async def test_a_reader_who_stops_for_good_is_cut_off_without_a_fault_of_ours(
+    api: Api,
+    sandbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(streams, "STALL_TIMEOUT", 0.3)
+    caplog.set_level(logging.INFO)
+    address = URL(api.url)
+    body = b'{"command":"yes","stream":true}'
+    head = f"POST /api/v1/sandboxes/{sandbox}/exec HTTP/1.1\r\nHost: localhost\r\n"
+    # Takes little ahead, so that what is not read piles up at once.
+    _reader, writer = await asyncio.open_connection(address.host, address.port, limit=1024)
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    async def cut() -> bool:
+        return "an answer was broken off: the reader took nothing" in caplog.text
+
+    await eventually(cut)
+    assert [record for record in caplog.records if record.exc_info] == []
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    assert (await api.exec(sandbox, "echo on"))["stdout"] == "on\n"
