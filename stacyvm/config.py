@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         return value.expanduser().absolute()
 
 
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
 def unknown_variables() -> list[str]:
     """Return a sentence for each ``STACYVM_`` variable that sets nothing, most likely misspelt.
 
@@ -152,7 +157,7 @@ def unknown_variables() -> list[str]:
 
 
 def _misfits(names: Iterable[str]) -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | _NOT_OURS
+    known = {variable(name) for name in Settings.model_fields} | _NOT_OURS
     ours = (name for name in names if name.upper().startswith(PREFIX))
     return sorted(name for name in ours if name.upper() not in known)
 
@@ -161,7 +166,7 @@ def _unknown(name: str, place: str) -> str:
     # Without the prefix, which would make any two names alike.
     close = get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
     hint = (
-        f"did you mean {PREFIX}{close[0].upper()}?"
+        f"did you mean {variable(close[0])}?"
         if close
         else "`stacyvm serve --help` lists all settings"
     )

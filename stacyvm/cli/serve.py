@@ -9,8 +9,8 @@ import click
 
 from stacyvm.api.server import serve as run_server
 from stacyvm.cli.errors import CommandError, domain_errors
-from stacyvm.cli.settings import read_settings, variable
-from stacyvm.config import Settings, unknown_variables
+from stacyvm.cli.settings import read_settings
+from stacyvm.config import Settings, unknown_variables, variable
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stacyvm.cli.errors import CommandError, ExitCode
-from stacyvm.config import Settings
+from stacyvm.config import Settings, variable
 
 
 def read_settings(given: dict[str, Any]) -> Settings:
@@ -23,11 +23,6 @@ def read_settings(given: dict[str, Any]) -> Settings:
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise CommandError("bad settings: " + "; ".join(problems), code=ExitCode.USAGE) from error
-
-
-def variable(name: str) -> str:
-    """Return the environment variable of a setting."""
-    return f"STACYVM_{name.upper()}"
 
 
 def _source(name: str, given: dict[str, Any]) -> str:

@@ -110,6 +110,7 @@ class Sandboxes:
                 size above the server's maximum, an unknown provider.
         """
         ttl = self.settings.default_ttl if request.ttl is None else request.ttl
+        # Only for what it refuses; a ttl above the maximum is an answer here and no refusal.
         possible = replace(request, ttl=min(ttl, self.settings.max_ttl))
         plan(
             possible,
